@@ -1,0 +1,175 @@
+"""Everything that touches MLflow's model format and its internals, in one file.
+
+Written against MLflow 3.17; `mlflow.models.Model.log` and the three environment files are what
+every flavor inside MLflow uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.utils.environment import (
+    _CONDA_ENV_FILE_NAME,
+    _PYTHON_ENV_FILE_NAME,
+    _REQUIREMENTS_FILE_NAME,
+    _mlflow_conda_env,
+    _PythonEnv,
+)
+
+from pairlock.catalog import DIGEST_TAG, registry_unavailable
+from pairlock.manifest import FORMAT_VERSION, Manifest
+from pairlock_flavors.pyfunc import DEFAULT_CONFIG
+
+FLAVOR_NAME = "pairlock"
+LOADER_MODULE = "pairlock_flavors.loader"
+
+_PINNED = (
+    "pairlock",
+    "mlflow",
+    "sentence-transformers",
+    "transformers",
+    "torch",
+    "safetensors",
+    "llama-index-core",
+    "llama-index-embeddings-huggingface",
+    "llama-index-embeddings-adapter",
+)
+
+
+def requirements() -> list[str]:
+    """Pinned requirements of a package: the libraries that its vectors depend on.
+
+    They are listed, not inferred: MLflow's inference loads the model in a subprocess and finds
+    whatever else happens to be imported.
+    """
+    # a local label such as +cpu names a build that an index does not have
+    return [f"{name}=={version(name).partition('+')[0]}" for name in _PINNED]
+
+
+def conda_environment() -> dict[str, Any]:
+    """The conda environment of a package, as MLflow writes it."""
+    environment: dict[str, Any] = _mlflow_conda_env(
+        additional_pip_deps=requirements(), install_mlflow=False
+    )
+    return environment
+
+
+def signature(dimension: int) -> ModelSignature:
+    """Texts in, vectors out.
+
+    One unnamed string column accepts lists, strings, Series, one-column tables and nearly every
+    HTTP body; a named one refuses plain lists.
+    """
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string)]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, dimension))]),
+        params=ParamSchema([ParamSpec("role", DataType.string, DEFAULT_CONFIG["role"])]),
+    )
+
+
+def facts(manifest: Manifest, digest: str) -> dict[str, str]:
+    """What an audit needs of a version, as tags, so that it moves no bytes."""
+    found = {
+        DIGEST_TAG: digest,
+        "pairlock.format": str(FORMAT_VERSION),
+        "pairlock.kind": manifest.kind.value,
+        "pairlock.dimension": str(manifest.dimension),
+    }
+    if manifest.base is not None:
+        found |= {
+            "pairlock.base.uri": manifest.base.uri,
+            "pairlock.base.origin": manifest.base.origin.value,
+            "pairlock.base.tree_digest": manifest.base.tree_digest,
+        }
+        if manifest.base.package_digest is not None:
+            found["pairlock.base.package_digest"] = manifest.base.package_digest
+    return found
+
+
+def write_model_files(
+    root: Path,
+    manifest: Manifest,
+    digest: str,
+    *,
+    model: Model | None,
+    metadata: dict[str, Any] | None,
+) -> None:
+    """Write `MLmodel` and the environment files into a package."""
+    model = model or Model()
+    model.signature = signature(manifest.dimension)
+    if metadata is not None:
+        model.metadata = metadata
+    mlflow.pyfunc.add_to_model(
+        model,
+        loader_module=LOADER_MODULE,
+        conda_env=_CONDA_ENV_FILE_NAME,
+        python_env=_PYTHON_ENV_FILE_NAME,
+        model_config=dict(DEFAULT_CONFIG),
+    )
+    model.add_flavor(
+        FLAVOR_NAME,
+        pairlock_version=version("pairlock"),
+        **{
+            name.removeprefix("pairlock."): value for name, value in facts(manifest, digest).items()
+        },
+    )
+    model.model_size_bytes = manifest.size_bytes
+    model.save(str(root / MLMODEL_FILE_NAME))
+    _write_environment(root)
+
+
+def log_package(
+    flavor: Any,
+    prepared: Any,
+    *,
+    tags: dict[str, str],
+    name: str,
+    registered_model_name: str | None,
+    **kwargs: Any,
+) -> ModelInfo:
+    """Hand a prepared package to MLflow: upload first, register last, tags with the version.
+
+    Raises:
+        UnavailableError: MLflow could not store or register it; no version was made.
+    """
+    with translated():
+        return Model.log(
+            artifact_path=None,
+            name=name,
+            flavor=flavor,
+            flavor_name=FLAVOR_NAME,
+            model=prepared,
+            registered_model_name=registered_model_name,
+            tags=tags,
+            **kwargs,
+        )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """MLflow's own errors, and those of what it talks to, as Pairlock's."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        raise registry_unavailable(error) from error
+
+
+def _write_environment(root: Path) -> None:
+    import yaml
+
+    (root / _REQUIREMENTS_FILE_NAME).write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+    conda = yaml.safe_dump(conda_environment(), default_flow_style=False, sort_keys=False)
+    (root / _CONDA_ENV_FILE_NAME).write_text(conda, encoding="utf-8")
+    _PythonEnv.current().to_yaml(str(root / _PYTHON_ENV_FILE_NAME))

@@ -1,0 +1,292 @@
+"""The MLflow flavor: `save_model`, `log_model`, `load_model`, and MLflow's own entry points.
+
+import pairlock_flavors.embedding as flavor
+
+flavor.log_model("out/full", name="minilm", registered_model_name="minilm")
+flavor.log_model("out/adapter", name="support", base="models:/minilm/1",
+                 registered_model_name="support")
+flavor.load_model("models:/support/1")
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlflow.models import Model
+from mlflow.models.model import ModelInfo
+
+from pairlock.catalog import ensure_registry, locate
+from pairlock.errors import (
+    AlreadyExistsError,
+    ErrorKind,
+    StorageError,
+)
+from pairlock.logged import LoggedPackage
+from pairlock.progress import SILENT, Progress
+from pairlock.references import check_model_name, parse_reference
+from pairlock_flavors import _mlflow
+from pairlock_flavors._mlflow import FLAVOR_NAME
+from pairlock_flavors.loader import _load_pyfunc
+from pairlock_flavors.packaging.build import Built, Options, build_package
+from pairlock_flavors.packaging.sources import open_source
+from pairlock_flavors.torch_runtime.open import open_embedding
+from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
+
+__all__ = [
+    "FLAVOR_NAME",
+    "_load_pyfunc",
+    "get_default_conda_env",
+    "get_default_pip_requirements",
+    "load_model",
+    "log_model",
+    "log_package",
+    "save_model",
+]
+
+
+def get_default_pip_requirements() -> list[str]:
+    """Pinned requirements that MLflow installs to serve a package."""
+    return _mlflow.requirements()
+
+
+def get_default_conda_env() -> dict[str, Any]:
+    """The conda environment that MLflow makes to serve a package."""
+    return _mlflow.conda_environment()
+
+
+def save_model(
+    model: object,
+    path: str | os.PathLike[str],
+    mlflow_model: Model | None = None,
+    *,
+    base: str | None = None,
+    query_instruction: str | None = None,
+    text_instruction: str | None = None,
+    normalize: bool | None = None,
+    metadata: dict[str, Any] | None = None,
+    **kwargs: Any,  # noqa: ARG001 - MLflow passes on every argument of log
+) -> None:
+    """Write a package to a local folder.
+
+    Args:
+        model: a folder, `SentenceTransformer`, `HuggingFaceEmbedding` or `AdapterEmbeddingModel`.
+        path: the package's folder; it must not exist, or be empty.
+        mlflow_model: MLflow's model being written, when MLflow calls this.
+        base: an adapter's base: `models:/name/1`, `hf://org/name@commit` or a folder.
+        query_instruction: put before queries; None for what the model says.
+        text_instruction: put before documents; None for what the model says.
+        normalize: whether to normalise after the model's modules; None for what the model says.
+        metadata: kept in MLflow's `MLmodel`.
+        **kwargs: ignored; MLflow passes on whatever `log` was given.
+
+    Raises:
+        AlreadyExistsError: the folder is not empty.
+        PairlockError: every reason not to package; nothing is left behind.
+    """
+    target = Path(path).absolute()
+    options = Options(
+        base=base,
+        query_instruction=query_instruction,
+        text_instruction=text_instruction,
+        normalize=normalize,
+    )
+    with _staged(target) as staged:
+        if isinstance(model, Built):
+            shutil.copytree(model.root, staged, dirs_exist_ok=True)
+            built = model
+        else:
+            with open_source(model) as source:
+                built = build_package(source, staged, options, progress=SILENT)
+        _mlflow.write_model_files(
+            staged, built.manifest, built.digest, model=mlflow_model, metadata=metadata
+        )
+
+
+def log_model(
+    model: object,
+    name: str | None = None,
+    *,
+    registered_model_name: str | None = None,
+    **kwargs: Any,
+) -> ModelInfo:
+    """Package a model and log it, in MLflow's own manner.
+
+    Args:
+        model: as `save_model`.
+        name: the logged model's name.
+        registered_model_name: register a version under this name.
+        **kwargs: as `log_package`.
+
+    Returns:
+        MLflow's description of the logged model.
+
+    Raises:
+        PairlockError: as `log_package`.
+    """
+    logged = log_package(model, name, registered_model_name=registered_model_name, **kwargs)
+    return logged.model_info
+
+
+def log_package(
+    model: object,
+    name: str | None = None,
+    *,
+    registered_model_name: str | None = None,
+    base: str | None = None,
+    query_instruction: str | None = None,
+    text_instruction: str | None = None,
+    normalize: bool | None = None,
+    metadata: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
+    progress: Progress = SILENT,
+    **kwargs: Any,
+) -> LoggedPackage:
+    """Package a model, prove the package, then log and register it.
+
+    The package is finished and proved before MLflow hears of it, and a version is registered after
+    every byte was stored, with its digest. So a packaging that fails, or is killed, leaves no
+    version.
+
+    Args:
+        model: as `save_model`, and so are `base`, `query_instruction`, `text_instruction`,
+            `normalize` and `metadata`.
+        name: the logged model's name; the registered name when left out.
+        registered_model_name: register a version under this name.
+        base: see `model`.
+        query_instruction: see `model`.
+        text_instruction: see `model`.
+        normalize: see `model`.
+        metadata: see `model`.
+        tags: more tags for the logged model and the version.
+        progress: told about the work.
+        **kwargs: handed to MLflow's `Model.log`, such as `run_id` or `step`.
+
+    Returns:
+        What was logged, and how to load it.
+
+    Raises:
+        PairlockError: every reason not to package or to log.
+    """
+    if registered_model_name is not None:
+        check_model_name(registered_model_name)
+    logged_name = re.sub(r"[/:.%\"']", "-", name or registered_model_name or "model")
+    ensure_registry()
+    options = Options(
+        base=base,
+        query_instruction=query_instruction,
+        text_instruction=text_instruction,
+        normalize=normalize,
+    )
+    with TemporaryDirectory(prefix="pairlock-") as folder:
+        with _storage_errors(Path(folder)), open_source(model) as source:
+            built = build_package(source, Path(folder), options, progress=progress)
+        with progress.step("store and register"), _storage_errors(Path(folder)):
+            info = _mlflow.log_package(
+                _this_module(),
+                built,
+                name=logged_name,
+                registered_model_name=registered_model_name,
+                tags={**(tags or {}), **_mlflow.facts(built.manifest, built.digest)},
+                metadata=metadata,
+                **kwargs,
+            )
+    return _logged(built, info, registered_model_name)
+
+
+def load_model(
+    model_uri: str,
+    *,
+    device: str = "auto",
+    base: str | None = None,
+    golden: bool = False,
+    expected_digest: str | None = None,
+    progress: Progress = SILENT,
+) -> PackageEmbedding:
+    """Load a package as a LlamaIndex embedding. See `pairlock.load`.
+
+    Raises:
+        PairlockError: every reason not to load.
+    """
+    located = locate(parse_reference(model_uri))
+    return open_embedding(
+        located,
+        device=device,
+        base=base,
+        golden=golden,
+        expected_digest=expected_digest,
+        progress=progress,
+    )
+
+
+def _logged(built: Built, info: ModelInfo, registered_model_name: str | None) -> LoggedPackage:
+    uri = f"models:/{info.model_id}"
+    if registered_model_name is not None:
+        uri = f"models:/{registered_model_name}/{info.registered_model_version}"
+    manifest = built.manifest
+    return LoggedPackage(
+        uri=uri,
+        package_digest=built.digest,
+        kind=manifest.kind.value,
+        base_uri=None if manifest.base is None else manifest.base.uri,
+        query_instruction=manifest.encode.query_instruction,
+        text_instruction=manifest.encode.text_instruction,
+        left_out=tuple(item.path for item in manifest.provenance.left_out),
+        warnings=built.warnings,
+        model_info=info,
+    )
+
+
+def _this_module() -> Any:
+    import pairlock_flavors.embedding
+
+    return pairlock_flavors.embedding
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder beside the target that becomes the target when all went well."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise AlreadyExistsError(
+            f"{target} already exists and is not empty",
+            kind=ErrorKind.TARGET_EXISTS,
+            checked=str(target),
+            expected="nothing, or an empty folder",
+            found="files" if target.is_dir() else "a file",
+            done="nothing was written",
+            hint="choose another path, or remove the old one",
+        )
+    staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with _storage_errors(target.parent):
+            staged.mkdir(parents=True)
+            yield staged
+            # rename replaces an empty folder and nothing else
+            staged.rename(target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def _storage_errors(where: Path) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            "writing the package failed",
+            kind=ErrorKind.STORAGE_FAILED,
+            checked=str(error.filename or where),
+            found=f"{type(error).__name__}: {error.strerror or error}",
+            done="nothing was registered, and what was written is removed",
+            hint="check free space and permissions there; TMPDIR moves the folder that packages "
+            "are made in",
+        ) from error

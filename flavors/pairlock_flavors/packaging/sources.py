@@ -1,0 +1,242 @@
+"""What may be handed in to be packaged: a folder, or a live object, saved once by its library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.embeddings.adapter import AdapterEmbeddingModel
+from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnsupportedError
+from pairlock.layouts import (
+    AdapterLayout,
+    PeftLayout,
+    SentenceTransformersLayout,
+    adapter_facts,
+    listing_of,
+    recognise,
+)
+from pairlock.manifest import AdapterFacts, EncodeSettings, Kind, Role
+from pairlock.stores import LocalStore
+from pairlock_flavors.packaging.pickles import read_state_dict
+from pairlock_flavors.torch_runtime.adapters import facts_of
+from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.sentence_model import describe, saved_dtype
+
+Embed = Callable[[Sequence[str], Role], NDArray[np.float32]]
+"""How a live object embeds texts: (n_texts, dim) float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveCheck:
+    """A live object to compare the finished package with."""
+
+    embed: Embed
+    exact: bool
+    """Whether it runs in float32 on the CPU, where the package must agree within the bars."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A full model."""
+
+    store: LocalStore
+    layout: SentenceTransformersLayout
+    source: str
+    settings: EncodeSettings | None = None
+    """What the live object does to texts; None for a folder, which says it itself."""
+
+    live: LiveCheck | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSource:
+    """An adapter."""
+
+    kind: Kind
+    facts: AdapterFacts
+    tensors: dict[str, torch.Tensor]
+    source: str
+    left_out: tuple[tuple[str, str], ...]
+    base_uri: str | None = None
+    """The base of a live adapter, where Pairlock loaded it."""
+
+    settings: EncodeSettings | None = None
+    live: LiveCheck | None = None
+
+
+Source = ModelSource | AdapterSource
+
+
+@contextmanager
+def open_source(source: object) -> Iterator[Source]:
+    """Recognise what was handed in.
+
+    Args:
+        source: a folder, a `SentenceTransformer`, a `HuggingFaceEmbedding` or an
+            `AdapterEmbeddingModel`.
+
+    Yields:
+        The model or adapter; a live object's files are there as long as the context.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        InvalidInputError: it is nothing that can be packaged.
+        UnsupportedError: it is recognised, and this release does not package it.
+        IntegrityError: a pickle in it cannot be read safely.
+    """
+    if isinstance(source, str | os.PathLike):
+        yield _from_folder(Path(source))
+    elif isinstance(source, AdapterEmbeddingModel):
+        yield _from_adapter(source)
+    elif isinstance(source, HuggingFaceEmbedding | SentenceTransformer):
+        with TemporaryDirectory(prefix="pairlock-live-") as folder:
+            yield _from_model(source, Path(folder) / "model")
+    else:
+        raise InvalidInputError(
+            f"a {type(source).__module__}.{type(source).__qualname__} cannot be packaged",
+            kind=ErrorKind.LAYOUT_UNKNOWN,
+            checked="what was handed in",
+            expected="a folder, SentenceTransformer, HuggingFaceEmbedding or AdapterEmbeddingModel",
+            found=type(source).__qualname__,
+            done="nothing was written",
+            hint="save the model with the library that trained it, and pass the folder",
+        )
+
+
+def _from_folder(path: Path) -> Source:
+    path = path.expanduser().absolute()
+    if not path.is_dir():
+        raise NotFoundError(
+            f"there is no folder {path}",
+            kind=ErrorKind.FOLDER_MISSING,
+            checked=str(path),
+            expected="the folder that a trainer saved",
+            found="a file" if path.exists() else "nothing",
+            done="nothing was written",
+            hint="check the path",
+        )
+    store = LocalStore(path, follow_links=True)
+    layout = recognise(listing_of(store))
+    if isinstance(layout, SentenceTransformersLayout):
+        return ModelSource(store=store, layout=layout, source=layout.source)
+    if isinstance(layout, AdapterLayout):
+        return AdapterSource(
+            kind=layout.kind,
+            facts=layout.facts,
+            tensors=read_state_dict(store.local_path(layout.weights)),
+            source=layout.source,
+            left_out=layout.left_out,
+        )
+    raise _peft(path, layout)
+
+
+def _from_model(source: HuggingFaceEmbedding | SentenceTransformer, path: Path) -> ModelSource:
+    if isinstance(source, SentenceTransformer):
+        model, settings = source, describe(source)
+    else:
+        model, settings = source._model, _wrapper_settings(source)
+    model.save(str(path), create_model_card=False, safe_serialization=True)
+    store = LocalStore(path)
+    layout = recognise(listing_of(store))
+    if isinstance(layout, PeftLayout):
+        raise _peft(path, layout)
+    assert isinstance(layout, SentenceTransformersLayout)
+    if isinstance(source, SentenceTransformer):
+        live = LiveCheck(embed=_sentence_embedder(source), exact=_is_exact(source))
+    else:
+        live = LiveCheck(embed=_llama_index_embedder(source), exact=_is_exact(model))
+    name = f"live {type(source).__name__}"
+    return ModelSource(store=store, layout=layout, source=name, settings=settings, live=live)
+
+
+def _from_adapter(source: AdapterEmbeddingModel) -> AdapterSource:
+    kind, config = facts_of(source._adapter)
+    _, facts = adapter_facts(config, where="the live adapter")
+    transforms = (Role.QUERY,) if source._transform_query else ()
+    base = source._base_embed_model
+    inner = base._model if isinstance(base, HuggingFaceEmbedding) else None
+    return AdapterSource(
+        kind=kind,
+        facts=replace(facts, transforms=transforms),
+        tensors={name: tensor.detach() for name, tensor in source._adapter.state_dict().items()},
+        source=f"live {type(source).__name__}",
+        left_out=(),
+        base_uri=base.uri if isinstance(base, PackageEmbedding) else None,
+        settings=_wrapper_settings(base) if isinstance(base, HuggingFaceEmbedding) else None,
+        live=LiveCheck(
+            embed=_evaluating(source),
+            exact=inner is not None and _is_exact(inner) and source._target_device.type == "cpu",
+        ),
+    )
+
+
+def _wrapper_settings(source: HuggingFaceEmbedding) -> EncodeSettings:
+    """What LlamaIndex's wrapper does: its own prompts and normalisation, on top of the model's."""
+    described = describe(source._model, normalize=source.normalize)
+    if isinstance(source, PackageEmbedding):
+        query, text = source.query_instruction, source.text_instruction
+    else:
+        # what the wrapper decided on, by argument or by model name, is in the model's prompts
+        query, text = (source._model.prompts.get(name) for name in ("query", "text"))
+    return replace(described, query_instruction=query or "", text_instruction=text or "")
+
+
+def _sentence_embedder(model: SentenceTransformer) -> Embed:
+    def embed(texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        encode = model.encode_query if role is Role.QUERY else model.encode_document
+        return np.asarray(encode(list(texts), show_progress_bar=False), dtype=np.float32)
+
+    return embed
+
+
+def _llama_index_embedder(embedding: BaseEmbedding) -> Embed:
+    def embed(texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        one = (
+            embedding._get_query_embedding if role is Role.QUERY else embedding._get_text_embedding
+        )
+        return np.asarray([one(text) for text in texts], dtype=np.float32)
+
+    return embed
+
+
+def _evaluating(source: AdapterEmbeddingModel) -> Embed:
+    inner = _llama_index_embedder(source)
+
+    def embed(texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        # LlamaIndex leaves dropout on; the package never does
+        was_training = source._adapter.training
+        source._adapter.eval()
+        try:
+            return inner(texts, role)
+        finally:
+            source._adapter.train(was_training)
+
+    return embed
+
+
+def _is_exact(model: SentenceTransformer) -> bool:
+    return torch.device(model.device).type == "cpu" and saved_dtype(model) == "float32"
+
+
+def _peft(path: Path, layout: PeftLayout) -> UnsupportedError:
+    return UnsupportedError(
+        f"{path} is a {layout.peft_type} adapter: recognised, but not packaged by this release",
+        kind=ErrorKind.KIND_UNSUPPORTED,
+        checked="adapter_config.json",
+        expected="a full model, or a LlamaIndex adapter",
+        found=f"{layout.peft_type} on {layout.base_name or 'a base it does not name'}",
+        done="nothing was written",
+        hint="merge the adapter into its base (model.merge_and_unload()), save the merged model "
+        "with SentenceTransformer.save and log that folder",
+    )

@@ -1,0 +1,1 @@
+"""The torch runtime: packages to LlamaIndex embeddings, by Sentence-Transformers and torch."""

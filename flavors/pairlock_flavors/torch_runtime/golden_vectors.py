@@ -1,0 +1,120 @@
+"""Records golden vectors when a package is made, and recomputes them to prove a load."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from pairlock.digests import canonical_json
+from pairlock.errors import ErrorKind, Finding, FormatError
+from pairlock.golden import Deviation, adapter_applied, compare_vectors
+from pairlock.manifest import GoldenBars, Manifest, Role
+from pairlock.manifest.format import GOLDEN_TEXTS, GOLDEN_VECTORS
+from pairlock_flavors.torch_runtime.adapter_embedding import AdapterEmbedding
+from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
+
+Vectors = dict[str, NDArray[np.float32]]
+"""By `query`, `text`, and for adapters `base_query`, `base_text`: (n_texts, dim) float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenResult:
+    """What a comparison with the golden vectors found."""
+
+    deviations: dict[str, Deviation]
+    findings: tuple[Finding, ...]
+
+    def worst(self) -> float:
+        """Largest 1 - cosine of any text in any role."""
+        return max(deviation.one_minus_cosine for deviation in self.deviations.values())
+
+
+def compute_vectors(embedding: PackageEmbedding, texts: tuple[str, ...]) -> Vectors:
+    """Embed the golden texts in every role."""
+    vectors = {role.value: embedding.vectors(texts, role) for role in Role}
+    if isinstance(embedding, AdapterEmbedding):
+        for role in Role:
+            adapted = role.value in embedding.transforms
+            vectors[f"base_{role}"] = (
+                embedding.base_vectors(texts, role) if adapted else vectors[role.value]
+            )
+    return vectors
+
+
+def write_golden(vectors: Vectors, texts: tuple[str, ...], root: Path) -> None:
+    """Write golden vectors and their texts into a package that is being made."""
+    (root / GOLDEN_TEXTS).write_bytes(canonical_json({"texts": list(texts)}))
+    safetensors.numpy.save_file(
+        {name: np.ascontiguousarray(array) for name, array in vectors.items()},
+        root / GOLDEN_VECTORS,
+    )
+
+
+def read_golden(root: Path, manifest: Manifest) -> tuple[Vectors, tuple[str, ...]]:
+    """Read a package's golden vectors and texts, whose files were already proved.
+
+    Raises:
+        FormatError: they are not what the manifest says they are.
+    """
+    texts = json.loads((root / GOLDEN_TEXTS).read_bytes()).get("texts")
+    vectors = safetensors.numpy.load((root / GOLDEN_VECTORS).read_bytes())
+    expected = {role.value for role in Role}
+    if manifest.kind.is_adapter:
+        expected |= {f"base_{role}" for role in Role}
+    count = manifest.golden.texts
+    rows = {name: array.shape[0] for name, array in vectors.items()}
+    if rows != dict.fromkeys(expected, count) or not _are_texts(texts, count):
+        raise FormatError(
+            "the golden vectors do not fit the manifest",
+            kind=ErrorKind.GOLDEN_INVALID,
+            checked=f"{GOLDEN_VECTORS} and {GOLDEN_TEXTS}",
+            expected=f"{count} texts and vectors for {', '.join(sorted(expected))}",
+            found=str(rows),
+            done="nothing was loaded",
+            hint="log the model again",
+        )
+    return vectors, tuple(texts)
+
+
+def check_golden(embedding: PackageEmbedding, manifest: Manifest, root: Path) -> GoldenResult:
+    """Recompute the golden vectors and compare them with the recorded ones.
+
+    Args:
+        embedding: the loaded model, in float32 on the CPU.
+        manifest: its package's manifest.
+        root: its package's folder.
+
+    Returns:
+        The deviations of every role, and a finding for every text beyond a bar.
+    """
+    recorded, texts = read_golden(root, manifest)
+    return compare(recorded, compute_vectors(embedding, texts), manifest.golden.bars)
+
+
+def compare(recorded: Vectors, found: Vectors, bars: GoldenBars) -> GoldenResult:
+    """Compare two sets of golden vectors."""
+    deviations: dict[str, Deviation] = {}
+    findings: list[Finding] = []
+    for name, expected in sorted(recorded.items()):
+        deviations[name], wrong = compare_vectors(expected, found[name], bars=bars, role=name)
+        findings += wrong
+    for role in Role:
+        base = recorded.get(f"base_{role}")
+        if base is not None and (
+            finding := adapter_applied(found[role.value], base, recorded[role.value])
+        ):
+            findings.insert(0, finding)
+    return GoldenResult(deviations=deviations, findings=tuple(findings))
+
+
+def _are_texts(texts: object, count: int) -> bool:
+    return (
+        isinstance(texts, list)
+        and len(texts) == count
+        and all(isinstance(text, str) for text in texts)
+    )

@@ -1,0 +1,178 @@
+"""From a located package to an embedding with a receipt: find, prove, assemble, prove again."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from pairlock.bases import Base, open_base
+from pairlock.catalog import Located
+from pairlock.errors import IntegrityError
+from pairlock.manifest import BasePin, Manifest
+from pairlock.packages import Package, open_package
+from pairlock.progress import Progress
+from pairlock.receipts import BaseReceipt, Check, Receipt
+from pairlock_flavors.torch_runtime.assemble import Identity, Placement, assemble
+from pairlock_flavors.torch_runtime.devices import Choice, choose_device
+from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, check_golden
+from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
+
+GOLDEN_PLACEMENT = Placement(device="cpu", dtype="float32")
+"""Golden vectors are recorded and compared in float32 on the CPU, whatever the model runs in."""
+
+LIBRARIES = (
+    "pairlock",
+    "torch",
+    "sentence-transformers",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "llama-index-core",
+    "mlflow",
+)
+"""Distributions whose versions are recorded: those that a vector depends on, and MLflow."""
+
+
+def open_embedding(
+    located: Located,
+    *,
+    device: str = "auto",
+    base: str | None = None,
+    golden: bool = False,
+    expected_digest: str | None = None,
+    progress: Progress,
+) -> PackageEmbedding:
+    """Load a package as an embedding.
+
+    Args:
+        located: where it lies.
+        device: `auto` or a torch device.
+        base: another place to take an adapter's base from; it must hold the pinned bytes.
+        golden: whether to recompute the golden vectors, in float32 on the CPU.
+        expected_digest: a package digest known from elsewhere.
+        progress: told about the work.
+
+    Returns:
+        The embedding, carrying its receipt.
+
+    Raises:
+        IntegrityError: anything differs from what was approved.
+        NotFoundError: the package, or its base, is not there.
+        UnavailableError: the device is not there.
+        PairlockError: every other reason not to load.
+    """
+    package = open_package(located, progress=progress, expected_digest=expected_digest)
+    manifest = package.manifest
+    found_base = _open_base(manifest.base, instead=base, progress=progress)
+    choice = choose_device(device, manifest.devices.order)
+    placement = Placement(device=choice.device, dtype=manifest.devices.dtype)
+    identity = Identity(uri=located.uri, package_digest=package.digest, base=base)
+    with progress.step("load"):
+        embedding = assemble(
+            manifest, package.root, found_base, identity=identity, placement=placement
+        )
+    result = None
+    if golden:
+        with progress.step("golden vectors"):
+            result = golden_result(package, found_base, embedding)
+        if result.findings:
+            raise golden_error(located.uri, result)
+    package.proved.check_unchanged()
+    if found_base is not None:
+        found_base.proved.check_unchanged()
+    embedding._pairlock_receipt = _receipt(package, found_base, choice, placement, result)
+    return embedding
+
+
+def golden_result(
+    package: Package, base: Base | None, embedding: PackageEmbedding | None = None
+) -> GoldenResult:
+    """Recompute a proved package's golden vectors.
+
+    Args:
+        package: the package.
+        base: its proved base.
+        embedding: the model as it was loaded; used when it is in float32 on the CPU.
+
+    Returns:
+        The deviations and findings.
+    """
+    manifest = package.manifest
+    recorded_in_float32 = manifest.devices.dtype == GOLDEN_PLACEMENT.dtype
+    if embedding is None or embedding.device != "cpu" or not recorded_in_float32:
+        identity = Identity(uri=package.located.uri, package_digest=package.digest)
+        embedding = assemble(
+            manifest, package.root, base, identity=identity, placement=GOLDEN_PLACEMENT
+        )
+    return check_golden(embedding, manifest, package.root)
+
+
+def golden_error(uri: str, result: GoldenResult) -> IntegrityError:
+    """The error for a model whose bytes are right and whose vectors are not."""
+    return IntegrityError(
+        f"{uri} does not compute the vectors that were recorded when it was packaged",
+        kind=result.findings[0].kind,
+        checked="golden vectors, in float32 on the CPU",
+        findings=result.findings,
+        done="nothing was loaded",
+        hint="the bytes are right, so a library differs: install the versions in the package's "
+        "requirements.txt, or compare `pairlock show` with `pairlock doctor`",
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that vectors depend on, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _open_base(pin: BasePin | None, *, instead: str | None, progress: Progress) -> Base | None:
+    return None if pin is None else open_base(pin, instead=instead, progress=progress)
+
+
+def _receipt(
+    package: Package,
+    base: Base | None,
+    choice: Choice,
+    placement: Placement,
+    golden: GoldenResult | None,
+) -> Receipt:
+    manifest: Manifest = package.manifest
+    checks = [Check(name="files", detail=f"{len(manifest.files)} files by path, size and sha256")]
+    if package.anchors:
+        checks.append(Check(name="package digest", detail=", ".join(package.anchors)))
+    base_receipt = None
+    if base is not None and manifest.base is not None:
+        detail = f"{len(manifest.base.files)} files by path, size and sha256"
+        checks.append(Check(name="base", detail=detail))
+        base_receipt = BaseReceipt(
+            uri=manifest.base.uri,
+            loaded_from=base.requested,
+            tree_digest=manifest.base.tree_digest,
+            package_digest=base.package_digest,
+        )
+    checks.append(Check(name="structure", detail="modules, pooling, tensors and dimension"))
+    if golden is not None:
+        detail = f"{manifest.golden.texts} texts, 1 - cosine at most {golden.worst():.1e}"
+        checks.append(Check(name="golden vectors", detail=detail))
+    return Receipt(
+        requested=package.located.requested,
+        uri=package.located.uri,
+        kind=manifest.kind.value,
+        package_digest=package.digest,
+        anchors=dict(package.anchors),
+        dimension=manifest.dimension,
+        device=choice.device,
+        device_reason=choice.reason,
+        dtype=placement.dtype,
+        runtime="torch",
+        base=base_receipt,
+        checks=tuple(checks),
+        bytes_verified=package.proved.size_bytes + (base.proved.size_bytes if base else 0),
+        libraries=library_versions(),
+    )

@@ -1,0 +1,199 @@
+"""What every embedding that Pairlock loads has in common, whichever LlamaIndex class it extends.
+
+- The package digest is a pydantic field: pipelines that hash `to_dict()` tell versions apart.
+- The embeddings cache is kept apart by package and role.
+- A copy shares the weights; a pickle holds the URI and the digest, and loads the model again.
+- Everything that embeds goes through `vectors`, in batches, and off the event loop when awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from numpy.typing import NDArray
+
+from pairlock.catalog import locate
+from pairlock.manifest import Role
+from pairlock.progress import SILENT
+from pairlock.receipts import Receipt
+from pairlock.references import parse_reference
+from pairlock_flavors.torch_runtime.devices import is_available
+from pairlock_flavors.torch_runtime.vector_cache import ModelCache, caching_as
+
+CALL_SIZE = 256
+"""Texts that LlamaIndex hands over at once. The model sorts them by length and encodes them in its
+own batches, so a larger hand-over wastes less padding."""
+
+Vector = list[float]
+
+# LlamaIndex's own method bodies, without the span they are decorated with: the overrides below are
+# decorated again by LlamaIndex, and one call stays one span.
+_query = BaseEmbedding.get_query_embedding.__wrapped__
+_aquery = BaseEmbedding.aget_query_embedding.__wrapped__
+_text = BaseEmbedding.get_text_embedding.__wrapped__
+_atext = BaseEmbedding.aget_text_embedding.__wrapped__
+_texts = BaseEmbedding.get_text_embedding_batch.__wrapped__
+_atexts = BaseEmbedding.aget_text_embedding_batch.__wrapped__
+
+
+class PackageEmbedding(BaseEmbedding):
+    """An embedding that was loaded from a package."""
+
+    uri: str = Field(description="What was loaded; loading it again gives the same bytes.")
+    package_digest: str = Field(description="Digest of the package the vectors come from.")
+    dimension: int = Field(description="Dimension of the vectors.", gt=0)
+    device: str = Field(description="The torch device the model is on.")
+    base: str | None = Field(
+        default=None, description="Where the base was taken from, when not from its pin."
+    )
+
+    _pairlock_receipt: Receipt = PrivateAttr()
+
+    @abstractmethod
+    def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Embed texts in one role.
+
+        Args:
+            texts: any number of texts.
+            role: query or text.
+
+        Returns:
+            (n_texts, dimension) float32.
+        """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "embeddings_cache" and value is not None:
+            value = ModelCache(value, self.package_digest)
+        super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        copy: Self = self.model_copy()
+        if memo is not None:
+            memo[id(self)] = copy
+        return copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reload_embedding, (
+            self.uri,
+            self.package_digest,
+            self.device,
+            self.base,
+            self._options(),
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Load the model that a dictionary from `to_dict` describes.
+
+        Raises:
+            PairlockError: as `pairlock.load`.
+        """
+        data = {**data, **kwargs}
+        names = ("embed_batch_size", "num_workers")
+        options: dict[str, Any] = {name: data[name] for name in names if name in data}
+        found = reload_embedding(
+            data["uri"], data["package_digest"], data["device"], data.get("base"), options
+        )
+        assert isinstance(found, cls)
+        return found
+
+    def to_payload(self) -> dict[str, Any]:
+        """What observability may see: names and the digest."""
+        return {**super().to_payload(), "package_digest": self.package_digest}
+
+    def _options(self) -> dict[str, Any]:
+        return {"embed_batch_size": self.embed_batch_size, "num_workers": self.num_workers}
+
+    def _one(self, text: str, role: Role) -> Vector:
+        vector: Vector = self.vectors([text], role)[0].tolist()
+        return vector
+
+    def _get_query_embedding(self, query: str) -> Vector:
+        return self._one(query, Role.QUERY)
+
+    def _get_text_embedding(self, text: str) -> Vector:
+        return self._one(text, Role.TEXT)
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Vector]:
+        vectors: list[Vector] = self.vectors(texts, Role.TEXT).tolist()
+        return vectors
+
+    async def _aget_query_embedding(self, query: str) -> Vector:
+        return await asyncio.to_thread(self._get_query_embedding, query)
+
+    async def _aget_text_embedding(self, text: str) -> Vector:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Vector]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+    def get_query_embedding(self, query: str) -> Vector:
+        """Embed a query: list of `dimension` floats."""
+        with caching_as(Role.QUERY):
+            found: Vector = _query(self, query)
+            return found
+
+    async def aget_query_embedding(self, query: str) -> Vector:
+        """Embed a query: list of `dimension` floats."""
+        with caching_as(Role.QUERY):
+            found: Vector = await _aquery(self, query)
+            return found
+
+    def get_text_embedding(self, text: str) -> Vector:
+        """Embed a document: list of `dimension` floats."""
+        with caching_as(Role.TEXT):
+            found: Vector = _text(self, text)
+            return found
+
+    async def aget_text_embedding(self, text: str) -> Vector:
+        """Embed a document: list of `dimension` floats."""
+        with caching_as(Role.TEXT):
+            found: Vector = await _atext(self, text)
+            return found
+
+    def get_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Vector]:
+        """Embed documents: one list of `dimension` floats each."""
+        with caching_as(Role.TEXT):
+            found: list[Vector] = _texts(self, texts, show_progress, **kwargs)
+            return found
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Vector]:
+        """Embed documents: one list of `dimension` floats each."""
+        with caching_as(Role.TEXT):
+            found: list[Vector] = await _atexts(self, texts, show_progress, **kwargs)
+            return found
+
+
+def reload_embedding(
+    uri: str, package_digest: str, device: str, base: str | None, options: dict[str, Any]
+) -> PackageEmbedding:
+    """Load the embedding that a pickle names. The digest must still be the same.
+
+    A device that this process does not have falls back to `auto`: a model pickled on CUDA is used
+    on a worker without it.
+    """
+    # the way to open a package leads through this module
+    from pairlock_flavors.torch_runtime.open import open_embedding
+
+    located = locate(parse_reference(uri))
+    has_device = is_available(device)
+    found = open_embedding(
+        located,
+        device=device if has_device else "auto",
+        base=base,
+        expected_digest=package_digest,
+        progress=SILENT,
+    )
+    for name, value in options.items():
+        setattr(found, name, value)
+    return found

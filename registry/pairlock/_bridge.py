@@ -1,0 +1,19 @@
+"""The one place where the registry reaches for the flavor, and only when a model is needed.
+
+`import pairlock` stays light: torch and MLflow are imported on the first load.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def flavor() -> Any:
+    """The module `pairlock_flavors.embedding`."""
+    return import_module("pairlock_flavors.embedding")
+
+
+def runtime() -> Any:
+    """The module `pairlock_flavors.torch_runtime.open`."""
+    return import_module("pairlock_flavors.torch_runtime.open")

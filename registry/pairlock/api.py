@@ -1,0 +1,99 @@
+"""What a user calls. Everything heavy is imported when it is called, not before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pairlock._bridge import flavor
+from pairlock.logged import LoggedPackage
+from pairlock.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+
+
+
+def load(
+    uri: str,
+    *,
+    device: str = "auto",
+    base: str | None = None,
+    golden: bool = False,
+    expected_digest: str | None = None,
+    progress: Progress = SILENT,
+) -> BaseEmbedding:
+    """Load a registered model as a LlamaIndex embedding, or fail.
+
+    Before anything is loaded, every file of the package, and of an adapter's base, is compared with
+    what was approved: path, size and sha256. Recorded instructions, normalisation, maximum length
+    and dtype are applied.
+
+    Args:
+        uri: `models:/name/3`, `models:/name@alias`, `models:/name/Stage`, `models:/m-…`,
+            `runs:/<run id>/<name>`, or a package's folder.
+        device: `auto`, or a torch device.
+        base: another place to take an adapter's base from, such as a mirror's folder; it must hold
+            exactly the pinned bytes.
+        golden: recompute the golden vectors in float32 on the CPU, and compare.
+        expected_digest: a package digest known from elsewhere, which must match.
+        progress: told about the work.
+
+    Returns:
+        A `HuggingFaceEmbedding` for a full model, an `AdapterEmbeddingModel` for an adapter
+        (subclasses of them). `pairlock.receipt` says what was checked.
+
+    Raises:
+        IntegrityError: anything differs from what was approved. Nothing is loaded.
+        NotFoundError: the model, its bytes or its base is not there.
+        FormatError: the manifest cannot be read.
+        InvalidInputError: the URI or an argument cannot be.
+        UnsupportedError: it is in a store that this release does not read.
+        UnavailableError: the registry or the device is not there.
+        StorageError: files cannot be read.
+    """
+    found: BaseEmbedding = flavor().load_model(
+        uri,
+        device=device,
+        base=base,
+        golden=golden,
+        expected_digest=expected_digest,
+        progress=progress,
+    )
+    return found
+
+
+def log_model(
+    model: object,
+    name: str | None = None,
+    *,
+    base: str | None = None,
+    registered_model_name: str | None = None,
+    **kwargs: Any,
+) -> LoggedPackage:
+    """Package a finetuned model, prove the package, log it and register it.
+
+    Args:
+        model: the folder a trainer saved, or a `SentenceTransformer`, `HuggingFaceEmbedding` or
+            `AdapterEmbeddingModel`.
+        name: the logged model's name; the registered name when left out.
+        base: what an adapter was trained on: `models:/name/1`, an alias or stage (resolved once),
+            `hf://org/name@commit`, or a folder.
+        registered_model_name: register a version under this name.
+        **kwargs: `query_instruction`, `text_instruction`, `normalize`, `metadata`, `tags`, and
+            what MLflow's `Model.log` takes.
+
+    Returns:
+        What was logged; its `uri` loads it.
+
+    Raises:
+        InvalidInputError: the model, the name or the base cannot be packaged.
+        UnsupportedError: it is recognised, and this release does not package it.
+        IntegrityError: a pickle in it is unsafe, weights are missing, or its base is not sound.
+        NotFoundError: the folder or the base is not there.
+        UnavailableError: the registry cannot be used.
+        StorageError: files cannot be read or written.
+    """
+    logged: LoggedPackage = flavor().log_package(
+        model, name, base=base, registered_model_name=registered_model_name, **kwargs
+    )
+    return logged

@@ -1,0 +1,16 @@
+"""MLflow's registry as Pairlock sees it: where a version lies, and which digest was approved."""
+
+from pairlock.catalog.database import ensure_database, sqlite_path
+from pairlock.catalog.location import DIGEST_TAG, Located
+from pairlock.catalog.registry import ensure_registry, locate, registry_unavailable, tracking_uri
+
+__all__ = [
+    "DIGEST_TAG",
+    "Located",
+    "ensure_database",
+    "ensure_registry",
+    "locate",
+    "registry_unavailable",
+    "sqlite_path",
+    "tracking_uri",
+]

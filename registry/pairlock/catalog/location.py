@@ -1,0 +1,32 @@
+"""What the registry answers: where a version's bytes lie, and which digest was approved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DIGEST_TAG = "pairlock.package_digest"
+"""Tag on versions and logged models: the package digest that was registered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """A model that was looked up."""
+
+    requested: str
+    """What was asked for."""
+
+    uri: str
+    """What it is for good: a version, a logged model or a folder; never an alias or a stage."""
+
+    location: str
+    """Where the bytes lie: a folder's path, or another store's URI."""
+
+    anchors: Mapping[str, str] = field(default_factory=dict)
+    """Package digests recorded outside the package, by where they are recorded."""
+
+    name: str | None = None
+    """The registered model's name."""
+
+    version: int | None = None
+    """The registered version."""

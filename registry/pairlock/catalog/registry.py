@@ -1,0 +1,249 @@
+"""Questions to MLflow's registry. The only module of this package that talks to it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pairlock.catalog.database import ensure_database, sqlite_path
+from pairlock.catalog.location import DIGEST_TAG, Located
+from pairlock.errors import ErrorKind, NotFoundError, UnavailableError
+from pairlock.references import (
+    AliasReference,
+    FolderReference,
+    HubReference,
+    LoggedModelReference,
+    Reference,
+    RemoteReference,
+    RunReference,
+    StageReference,
+    VersionReference,
+    parse_reference,
+)
+
+
+def tracking_uri() -> str:
+    """The registry in use, from MLflow's own settings; its default is `sqlite:///mlflow.db`."""
+    import mlflow
+
+    return str(mlflow.get_registry_uri())
+
+
+def ensure_registry() -> None:
+    """Make the embedded registry if this is its first use.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    import mlflow
+
+    for uri in dict.fromkeys([mlflow.get_tracking_uri(), mlflow.get_registry_uri()]):
+        ensure_database(str(uri))
+
+
+def locate(reference: Reference) -> Located:
+    """Look up where a model lies.
+
+    An alias or a stage is resolved here, once; the answer names a version.
+
+    Args:
+        reference: a parsed reference. Hub references are not looked up here.
+
+    Returns:
+        The location and the digests recorded for it.
+
+    Raises:
+        NotFoundError: there is no such model, version, alias or run.
+        UnavailableError: the registry cannot be reached.
+    """
+    if isinstance(reference, FolderReference):
+        path = str(reference.path)
+        return Located(requested=path, uri=path, location=path)
+    if isinstance(reference, RemoteReference | HubReference):
+        return Located(requested=str(reference), uri=str(reference), location=str(reference))
+    requested = str(reference)
+    with _translated(requested):
+        ensure_registry()
+        if isinstance(reference, VersionReference):
+            return _version(
+                requested, _client().get_model_version(reference.name, str(reference.version))
+            )
+        if isinstance(reference, AliasReference):
+            return _version(
+                requested, _client().get_model_version_by_alias(reference.name, reference.alias)
+            )
+        if isinstance(reference, StageReference):
+            return _version(requested, _newest_in_stage(reference))
+        if isinstance(reference, LoggedModelReference):
+            return _logged_model(requested, reference.model_id)
+        return _run_model(requested, reference)
+
+
+def _client() -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient()
+
+
+def _version(requested: str, version: Any) -> Located:
+    uri = f"models:/{version.name}/{version.version}"
+    if version.status != "READY":
+        raise NotFoundError(
+            f"{uri} is not ready",
+            kind=ErrorKind.VERSION_NOT_READY,
+            checked="the version's status",
+            expected="READY",
+            found=f"{version.status} {version.status_message or ''}".strip(),
+            done="nothing was loaded",
+            hint="log the model again, or choose another version",
+        )
+    location = _client().get_model_version_download_uri(version.name, version.version)
+    anchors = _anchor("version tag", version.tags)
+    if str(location).startswith("models:/"):
+        # a version that was registered from another version or a logged model
+        origin = locate(parse_reference(str(location)))
+        return Located(
+            requested=requested,
+            uri=uri,
+            location=origin.location,
+            anchors={**origin.anchors, **anchors},
+            name=version.name,
+            version=int(version.version),
+        )
+    if model_id := _model_id(version):
+        anchors = {**_logged_model_anchor(model_id), **anchors}
+    return Located(
+        requested=requested,
+        uri=uri,
+        location=_local_path(str(location)),
+        anchors=anchors,
+        name=version.name,
+        version=int(version.version),
+    )
+
+
+def _model_id(version: Any) -> str | None:
+    # MLflow 3.17 leaves version.model_id empty; the source names the logged model
+    source = str(version.source or "")
+    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
+
+
+def _logged_model_anchor(model_id: str) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = _client().get_logged_model(model_id)
+    except MlflowException:
+        return {}  # deleted; the version keeps its own tag and its bytes
+    return _anchor("logged model tag", model.tags)
+
+
+def _logged_model(requested: str, model_id: str) -> Located:
+    model = _client().get_logged_model(model_id)
+    return Located(
+        requested=requested,
+        uri=f"models:/{model_id}",
+        location=_local_path(str(model.artifact_location)),
+        anchors=_anchor("logged model tag", model.tags),
+    )
+
+
+def _run_model(requested: str, reference: RunReference) -> Located:
+    outputs = _client().get_run(reference.run_id).outputs
+    found = [
+        model
+        for output in (outputs.model_outputs if outputs else [])
+        if (model := _client().get_logged_model(output.model_id)).name == reference.name
+    ]
+    if len(found) != 1:
+        raise NotFoundError(
+            f"{requested} names {'no' if not found else 'more than one'} model",
+            kind=ErrorKind.MODEL_NOT_FOUND,
+            checked=f"the models logged under run {reference.run_id}",
+            expected=f"one named {reference.name}",
+            found=", ".join(f"models:/{model.model_id}" for model in found) or "none",
+            done="nothing was loaded",
+            hint="load it as models:/m-<id>, shown on the run's page",
+        )
+    return _logged_model(requested, found[0].model_id)
+
+
+def _newest_in_stage(reference: StageReference) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        versions = _client().get_latest_versions(reference.name, stages=[reference.stage])
+    if not versions:
+        raise NotFoundError(
+            f"no version of {reference.name} is in stage {reference.stage}",
+            kind=ErrorKind.MODEL_NOT_FOUND,
+            checked=f"stage {reference.stage} of {reference.name}",
+            expected="a version",
+            found="none",
+            done="nothing was loaded",
+            hint=f"name a version, or an alias: models:/{reference.name}@{reference.stage.lower()}",
+        )
+    return versions[0]
+
+
+def _anchor(where: str, tags: dict[str, str]) -> dict[str, str]:
+    digest = tags.get(DIGEST_TAG)
+    return {where: digest} if digest else {}
+
+
+def _local_path(location: str) -> str:
+    """A local artifact location as an absolute path; any other URI as it is.
+
+    MLflow resolves relative locations against the working directory. A registry whose locations
+    were made relative can be copied anywhere, so here they belong to the database's folder.
+    """
+    split = urlsplit(location)
+    if split.scheme == "file":
+        return unquote(split.path)
+    if split.scheme:
+        return location
+    path = Path(location)
+    if not path.is_absolute():
+        database = sqlite_path(tracking_uri())
+        path = (database.parent if database else Path.cwd()) / path
+    return str(path)
+
+
+@contextmanager
+def _translated(requested: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}:
+            raise NotFoundError(
+                f"{requested} is not in the registry",
+                kind=ErrorKind.MODEL_NOT_FOUND,
+                checked=f"the registry {tracking_uri()}",
+                expected=requested,
+                found=_first_line(error),
+                done="nothing was loaded",
+                hint="check the name and the registry; MLFLOW_TRACKING_URI chooses another one, "
+                "`pairlock doctor` shows which one is used",
+            ) from error
+        raise registry_unavailable(error) from error
+
+
+def registry_unavailable(error: Exception) -> UnavailableError:
+    """The error for a registry that failed to answer."""
+    return UnavailableError(
+        "the registry did not answer as it should",
+        kind=ErrorKind.REGISTRY_UNAVAILABLE,
+        checked=f"the registry {tracking_uri()}",
+        found=_first_line(error),
+        done="nothing was loaded or registered",
+        hint="check that the server runs and MLFLOW_TRACKING_URI is right, then try again",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)

@@ -1,0 +1,94 @@
+"""Reads the files a document lists and proves each one, then guards them while they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pairlock.digests import FileRecord, hash_file
+from pairlock.errors import ErrorKind, Finding, IntegrityError, StorageError
+from pairlock.integrity import compare_digest, compare_entries
+from pairlock.progress import Progress
+from pairlock.stores import Entry, LocalStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvedFiles:
+    """Files whose bytes were hashed and found right, with the stamps they had then."""
+
+    store: LocalStore
+    stamps: Mapping[str, Entry]
+    """By path relative to the store."""
+
+    size_bytes: int
+    """How many bytes were hashed."""
+
+    def check_unchanged(self) -> None:
+        """Prove that no file was written or replaced since it was hashed.
+
+        Called after a library has read the files, so that bytes which changed between the proof
+        and the read are an error and not a vector.
+
+        Raises:
+            IntegrityError: a file changed.
+        """
+        for path, before in self.stamps.items():
+            if self.store.entry(path) != before:
+                raise IntegrityError(
+                    f"{self.store.local_path(path)} changed while it was being loaded",
+                    kind=ErrorKind.FILE_CHANGED,
+                    checked="size, time and inode, before and after the load",
+                    expected="a file that stays as it was when its sha256 was checked",
+                    found="another file, or the same one written to",
+                    done="what was loaded was thrown away",
+                    hint="find out what writes to the store, then load again",
+                )
+
+
+def prove_files(
+    store: LocalStore,
+    expected: Iterable[FileRecord],
+    observed: Mapping[str, Entry],
+    *,
+    progress: Progress,
+) -> tuple[tuple[Finding, ...], ProvedFiles]:
+    """Compare what is there with what is listed, and hash every file whose size is right.
+
+    Args:
+        store: where the files lie.
+        expected: what a manifest or a pin lists, by paths relative to the store.
+        observed: what lies there, by the same paths.
+        progress: told about the bytes hashed.
+
+    Returns:
+        Every finding (empty when all is well) and the proved files.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    records = sorted(expected, key=lambda record: record.path)
+    findings = list(compare_entries(records, observed))
+    wrong = {finding.place for finding in findings}
+    sound = [record for record in records if record.path not in wrong]
+    size_bytes = sum(record.size_bytes for record in sound)
+    with progress.step("verify", size_bytes) as advance:
+        for record in sound:
+            try:
+                sha256 = hash_file(store.local_path(record.path), on_bytes=advance)
+            except OSError as error:
+                raise _unreadable(store, record.path, error) from error
+            if finding := compare_digest(record, sha256):
+                findings.append(finding)
+    stamps = {record.path: observed[record.path] for record in sound}
+    return tuple(findings), ProvedFiles(store=store, stamps=stamps, size_bytes=size_bytes)
+
+
+def _unreadable(store: LocalStore, path: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot read {store.local_path(path)}",
+        kind=ErrorKind.STORAGE_FAILED,
+        checked="sha256",
+        found=f"{type(error).__name__}: {error.strerror or error}",
+        done="nothing was loaded",
+        hint="check permissions and the disk, then try again",
+    )

@@ -1,0 +1,274 @@
+"""The folder that Sentence-Transformers writes: which files belong to the model, and which do not.
+
+The rules come from Sentence-Transformers 6.2 (`base/model.py`, `base/modules/*.py`) and
+transformers 5.23. Trainers leave optimizer pickles and checkpoints inside the folder, so files are
+taken from a list of what belongs, and everything else is reported with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
+from pairlock.layouts.listing import Listing
+
+PROVED_MODULES = ("Transformer", "Pooling", "Normalize", "Dense", "LayerNorm")
+"""Sentence-Transformers modules that this release packages; each is proved by a test."""
+
+_BELONGS = re.compile(
+    r"""config\.json | modules\.json | config_sentence_transformers\.json
+    | sentence_[a-z0-9-]+_config\.json | README\.md | LICENSE([.]\w+)?
+    | model\.safetensors | model-\d{5}-of-\d{5}\.safetensors | model\.safetensors\.index\.json
+    | tokenizer\.json | tokenizer_config\.json | special_tokens_map\.json | added_tokens\.json
+    | vocab\.txt | vocab\.json | merges\.txt | unigram\.json | bpe\.codes
+    | [\w.-]+\.model | chat_template\.(jinja|json) | generation_config\.json
+    | (pre)?processor_config\.json""",
+    re.VERBOSE,
+)
+_PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)")
+_OTHER_RUNTIME = re.compile(r"(onnx|openvino)/.*|.*\.(onnx|h5|msgpack|ot|gguf|xml)")
+_MODULE_TYPE = re.compile(r"sentence_transformers\.(?:[a-z_]+\.)*([A-Za-z]+)")
+# A module class of Sentence-Transformers is imported by this dotted path; anything else is code
+# that the artifact brings along.
+_SAFE_PATH = re.compile(r"(|[\w-]+(/[\w-]+)*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentenceTransformersLayout:
+    """A recognised model folder."""
+
+    source: str
+    """What it is, for provenance."""
+
+    belonging: tuple[str, ...]
+    """Files of the model, in path order."""
+
+    left_out: tuple[tuple[str, str], ...]
+    """Path and reason of every other file."""
+
+
+def is_sentence_transformers(listing: Listing) -> bool:
+    """Whether this looks like a model folder at all, damaged or not."""
+    if listing.has("modules.json") or listing.has("config_sentence_transformers.json"):
+        return True
+    return listing.has("config.json") and "model_type" in listing.read_object("config.json")
+
+
+def read_sentence_transformers(listing: Listing) -> SentenceTransformersLayout:
+    """Find the files of a Sentence-Transformers model, or of a bare transformers encoder.
+
+    Args:
+        listing: the folder.
+
+    Returns:
+        The files that belong to the model, and those that do not.
+
+    Raises:
+        InvalidInputError: files that the model needs are missing.
+        UnsupportedError: the model needs something this release does not package.
+    """
+    if listing.has("modules.json"):
+        folders = _module_folders(listing)
+        source = "sentence-transformers folder"
+    else:
+        _refuse_damaged(listing)
+        folders = {"": "Transformer"}
+        source = "transformers folder without modules.json (mean pooling)"
+    _refuse_other_architectures(listing)
+    for folder, module in folders.items():
+        _check_module(listing, folder, module)
+    belonging, left_out = [], []
+    for path in sorted(listing.sizes):
+        folder, _, name = path.rpartition("/")
+        if folder in folders and _BELONGS.fullmatch(name) and not _shadowed(listing, path):
+            belonging.append(path)
+        else:
+            left_out.append((path, _why_not(path, folder in folders)))
+    return SentenceTransformersLayout(
+        source=source, belonging=tuple(belonging), left_out=tuple(left_out)
+    )
+
+
+def _module_folders(listing: Listing) -> dict[str, str]:
+    modules = listing.read_json("modules.json")
+    if not isinstance(modules, list) or not modules:
+        raise _incomplete(listing, "modules.json", "a list of modules", "something else")
+    folders: dict[str, str] = {}
+    for module in modules:
+        if not isinstance(module, dict):
+            raise _incomplete(listing, "modules.json", "module objects", repr(module))
+        folder, type_ = module.get("path"), str(module.get("type"))
+        if not isinstance(folder, str) or not _SAFE_PATH.fullmatch(folder):
+            raise _incomplete(listing, "modules.json", "paths inside the folder", repr(folder))
+        folders[folder] = _module_name(type_)
+    return folders
+
+
+def _module_name(type_: str) -> str:
+    match = _MODULE_TYPE.fullmatch(type_)
+    if match is None:
+        raise UnsupportedError(
+            f"the model runs code of its own: {type_}",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked="the module types in modules.json",
+            expected="modules that Sentence-Transformers ships",
+            found=type_,
+            done="nothing was written; the code was not imported",
+            hint="rebuild the model from Sentence-Transformers' own modules",
+        )
+    if match.group(1) not in PROVED_MODULES:
+        raise UnsupportedError(
+            f"models with a {match.group(1)} module are not packaged by this release",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked="the module types in modules.json",
+            expected=", ".join(PROVED_MODULES),
+            found=type_,
+            done="nothing was written",
+            hint="package a model made of the modules listed",
+        )
+    return match.group(1)
+
+
+def _refuse_damaged(listing: Listing) -> None:
+    # Without modules.json Sentence-Transformers silently uses mean pooling and no Normalize.
+    traces = [
+        path
+        for path in sorted(listing.sizes)
+        if path == "config_sentence_transformers.json"
+        or re.fullmatch(r"\d+_[A-Z]\w*/.*|sentence_\w+_config\.json", path)
+    ]
+    if traces:
+        raise InvalidInputError(
+            f"{listing.location} is a Sentence-Transformers model without its modules.json",
+            kind=ErrorKind.MODEL_INCOMPLETE,
+            checked="modules.json",
+            expected="the list of modules, beside " + ", ".join(traces[:3]),
+            found="no modules.json",
+            done="nothing was written; loading it would guess the pooling and change the vectors",
+            hint="restore modules.json, or save the model again with SentenceTransformer.save",
+        )
+
+
+def _refuse_other_architectures(listing: Listing) -> None:
+    if listing.has("config_sentence_transformers.json"):
+        config = listing.read_object("config_sentence_transformers.json")
+        model_type = config.get("model_type", "SentenceTransformer")
+        if model_type != "SentenceTransformer":
+            raise UnsupportedError(
+                f"{listing.location} is a {model_type}, which gives no dense embeddings",
+                kind=ErrorKind.KIND_UNSUPPORTED,
+                checked="model_type in config_sentence_transformers.json",
+                expected="SentenceTransformer",
+                found=str(model_type),
+                done="nothing was written",
+                hint="package a SentenceTransformer model",
+            )
+
+
+def _check_module(listing: Listing, folder: str, module: str) -> None:
+    def at(name: str) -> str:
+        return f"{folder}/{name}" if folder else name
+
+    if module == "Transformer":
+        config = _need_config(listing, at("config.json"))
+        if "auto_map" in config:
+            raise UnsupportedError(
+                "the model needs code that it brings along",
+                kind=ErrorKind.KIND_UNSUPPORTED,
+                checked=f"auto_map in {at('config.json')}",
+                expected="an architecture that transformers ships",
+                found=str(config["auto_map"]),
+                done="nothing was written; the code was not imported",
+                hint="use a model whose architecture is part of transformers",
+            )
+        tokenizers = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer_config.json")
+        if not any(listing.has(at(name)) for name in tokenizers):
+            raise _incomplete(listing, at("tokenizer.json"), "a tokenizer", "none")
+        # transformers would guess a tokenizer from the config alone, and change every vector
+        _need_weights(listing, folder)
+    elif module == "Dense":
+        activation = str(_need_config(listing, at("config.json")).get("activation_function", ""))
+        if activation and not activation.startswith("torch."):
+            # Sentence-Transformers logs a line and uses Tanh instead
+            raise UnsupportedError(
+                f"the Dense module in {folder} uses {activation}",
+                kind=ErrorKind.KIND_UNSUPPORTED,
+                checked=f"activation_function in {at('config.json')}",
+                expected="an activation of torch",
+                found=activation,
+                done="nothing was written; the code was not imported",
+                hint="rebuild the module with an activation of torch.nn",
+            )
+        _need_weights(listing, folder)
+    elif module == "LayerNorm":
+        _need_config(listing, at("config.json"))
+        _need_weights(listing, folder)
+    elif module == "Pooling":
+        _need_config(listing, at("config.json"))
+
+
+def _need_config(listing: Listing, path: str) -> dict[str, Any]:
+    if not listing.has(path):
+        raise _incomplete(listing, path, "the module's configuration", "nothing")
+    return listing.read_object(path)
+
+
+def _need_weights(listing: Listing, folder: str) -> None:
+    prefix = f"{folder}/" if folder else ""
+    index = f"{prefix}model.safetensors.index.json"
+    if listing.has(f"{prefix}model.safetensors"):
+        return
+    if listing.has(index):
+        shards = set(listing.read_object(index).get("weight_map", {}).values())
+        missing = sorted(shard for shard in shards if not listing.has(f"{prefix}{shard}"))
+        if shards and not missing:
+            return
+        raise _incomplete(listing, index, "every shard it names", f"without {missing}")
+    pickles = [path for path in sorted(listing.sizes) if _PICKLE.fullmatch(path)]
+    if any(path.startswith(prefix) for path in pickles):
+        raise InvalidInputError(
+            f"{listing.location} holds its weights only as a pickle",
+            kind=ErrorKind.UNSAFE_PICKLE,
+            checked=f"weights in {folder or 'the folder itself'}",
+            expected="model.safetensors",
+            found=", ".join(pickles[:5]),
+            done="nothing was written; the pickle was not opened",
+            hint="save the model as safetensors: SentenceTransformer(path).save(other_path)",
+        )
+    raise _incomplete(listing, f"{prefix}model.safetensors", "the weights", "nothing")
+
+
+def _shadowed(listing: Listing, path: str) -> bool:
+    # transformers prefers model.safetensors; shards beside it are never read
+    folder = path.rpartition("/")[0]
+    single = f"{folder}/model.safetensors" if folder else "model.safetensors"
+    name = path.rpartition("/")[2]
+    return listing.has(single) and bool(re.match(r"model-\d{5}|model\.safetensors\.index", name))
+
+
+def _why_not(path: str, in_module_folder: bool) -> str:
+    if re.search(r"(^|/)checkpoint-\d+/", path):
+        return "a training checkpoint"
+    if _OTHER_RUNTIME.fullmatch(path):
+        return "weights for another runtime"
+    if _PICKLE.fullmatch(path):
+        return "a pickle; the weights are kept as safetensors"
+    if path.endswith(".py"):
+        return "code; packages hold none"
+    if not in_module_folder:
+        return "not in a folder that modules.json names"
+    return "not a file that the model is loaded from"
+
+
+def _incomplete(listing: Listing, path: str, expected: str, found: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the model in {listing.location} is not complete",
+        kind=ErrorKind.MODEL_INCOMPLETE,
+        checked=path,
+        expected=expected,
+        found=found,
+        done="nothing was written",
+        hint="save the model again with SentenceTransformer.save, or restore the file",
+    )

@@ -1,0 +1,43 @@
+"""The manifest: `pairlock.json`, the document that says what a package is.
+
+`format` owns the version, `document` the data, `reading` and `writing` the two directions.
+"""
+
+from pairlock.manifest.document import (
+    AdapterFacts,
+    BaseOrigin,
+    BasePin,
+    DeviceHints,
+    EncodeSettings,
+    GoldenBars,
+    GoldenFacts,
+    Kind,
+    LeftOutFile,
+    Manifest,
+    Provenance,
+    Role,
+)
+from pairlock.manifest.format import FORMAT_VERSION, MANIFEST_NAME
+from pairlock.manifest.reading import read_manifest
+from pairlock.manifest.writing import manifest_data, package_digest, write_manifest
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "AdapterFacts",
+    "BaseOrigin",
+    "BasePin",
+    "DeviceHints",
+    "EncodeSettings",
+    "GoldenBars",
+    "GoldenFacts",
+    "Kind",
+    "LeftOutFile",
+    "Manifest",
+    "Provenance",
+    "Role",
+    "manifest_data",
+    "package_digest",
+    "read_manifest",
+    "write_manifest",
+]

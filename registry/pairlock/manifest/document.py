@@ -1,0 +1,253 @@
+"""The manifest as frozen data. See `docs/package-format.md` for the page that specifies it.
+
+Every class keeps the keys it does not know in `unknown`, so that a document written by a newer
+release survives a read and a write by this one, and keeps its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pairlock.digests import FileRecord
+
+Unknown = Mapping[str, Any]
+
+
+class Kind(StrEnum):
+    """What a package holds."""
+
+    FULL = "full"
+    LINEAR = "linear"
+    TWO_LAYER = "two_layer"
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the package stands on a base."""
+        return self is not Kind.FULL
+
+
+class Role(StrEnum):
+    """What a text is to a retrieval system; instructions and adapters differ by it."""
+
+    QUERY = "query"
+    TEXT = "text"
+
+
+class BaseOrigin(StrEnum):
+    """Where a base was found when it was pinned."""
+
+    PACKAGE = "package"
+    """A Pairlock package: its package digest is pinned beside its files."""
+
+    MLFLOW = "mlflow.sentence_transformers"
+    """A model logged by MLflow's own Sentence-Transformers flavor."""
+
+    HUB = "hub"
+    """A Hugging Face Hub snapshot at one commit."""
+
+    FOLDER = "folder"
+    """A folder on disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeSettings:
+    """How text becomes a vector. What is recorded here is what a load applies."""
+
+    modules: tuple[str, ...]
+    """Sentence-Transformers module names in order, such as `("Transformer", "Pooling")`."""
+
+    pooling: tuple[str, ...]
+    """Pooling modes in order, such as `("mean",)`; empty when no Pooling module is there."""
+
+    normalize: bool
+    """Whether vectors are L2-normalised after the modules ran, on top of a Normalize module."""
+
+    max_seq_length: int | None
+    """Tokens after which a text is cut; None when the tokenizer has no limit."""
+
+    query_instruction: str
+    """Put before every query; empty for none."""
+
+    text_instruction: str
+    """Put before every document; empty for none."""
+
+    truncate_dim: int | None
+    """Matryoshka dimension that vectors are cut to; None for the model's own."""
+
+    similarity: str | None
+    """The similarity function that the model names for itself, such as `cosine`."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFacts:
+    """What LlamaIndex records nowhere: which adapter this is and how it is applied."""
+
+    class_name: str
+    """LlamaIndex class: `LinearLayer` or `TwoLayerNN`."""
+
+    in_features: int
+    """Dimension of the base's vectors."""
+
+    hidden_features: int | None
+    """Width of the hidden layer of a `TwoLayerNN`."""
+
+    out_features: int
+    """Dimension of the adapted vectors."""
+
+    bias: bool
+    """The constructor's `bias`. `TwoLayerNN` ignores it and always has biases."""
+
+    activation: str | None
+    """Activation of a `TwoLayerNN`: relu, sigmoid, tanh or leaky_relu."""
+
+    add_residual: bool
+    """Whether a `TwoLayerNN` adds its output, scaled, to its input."""
+
+    transforms: tuple[Role, ...]
+    """The roles whose vectors pass through the adapter; LlamaIndex's own wrapper: queries."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasePin:
+    """The exact base an adapter was trained on: where it was, and what it was."""
+
+    uri: str
+    """Where it was found: `models:/name/version`, `hf://org/name@commit` or a folder."""
+
+    requested: str
+    """What the user wrote, such as an alias, before it was resolved to `uri`."""
+
+    origin: BaseOrigin
+    """What was found there."""
+
+    revision: str | None
+    """The hub's commit, 40 hex digits."""
+
+    package_digest: str | None
+    """The base's own package digest, when it is a Pairlock package."""
+
+    tree_digest: str
+    """Digest over `files`."""
+
+    dimension: int
+    """Dimension of the base's vectors."""
+
+    files: tuple[FileRecord, ...]
+    """Every file of the model folder, relative to it, so that any mirror can be verified."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenBars:
+    """How far recomputed vectors may lie from the recorded ones, in float32 on the CPU."""
+
+    one_minus_cosine: float
+    """Largest allowed 1 - cosine of any text, computed in float64."""
+
+    max_abs: float
+    """Largest allowed absolute difference of any component, per unit of the vector's norm."""
+
+    norm: float
+    """Largest allowed relative difference of the norms."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenFacts:
+    """The golden vectors in the payload."""
+
+    texts: int
+    """How many texts were embedded, each in every role."""
+
+    bars: GoldenBars
+    """The tolerances they are compared with."""
+
+    adapter_shift: float | None
+    """Largest distance between an adapted golden vector and its base's; None for a full model."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceHints:
+    """What the weights are and where they should run."""
+
+    dtype: str
+    """torch dtype the weights were saved in and are run in: float32, float16 or bfloat16."""
+
+    order: tuple[str, ...]
+    """Device types to try for `device="auto"`, best first."""
+
+    weights_bytes: int
+    """Bytes of the weights in this package alone."""
+
+    batch_size: int
+    """Texts that are encoded at once."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutFile:
+    """A file of the source folder that does not belong to the model."""
+
+    path: str
+    reason: str
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where the package came from.
+
+    It holds no time and no run: MLflow records both, and one model packaged twice keeps one digest.
+    """
+
+    libraries: Mapping[str, str]
+    """Distribution name to version, as installed when the package was made."""
+
+    source: str
+    """The layout or live object that was packaged, such as `sentence-transformers folder`."""
+
+    left_out: tuple[LeftOutFile, ...]
+    """Files of the source that were not packaged, and why."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The whole of `pairlock.json`."""
+
+    format_version: int
+    kind: Kind
+    dimension: int
+    """Dimension of the vectors that a load gives."""
+
+    files: tuple[FileRecord, ...]
+    """Every payload file, by path relative to the package, in path order."""
+
+    encode: EncodeSettings
+    adapter: AdapterFacts | None
+    base: BasePin | None
+    golden: GoldenFacts
+    devices: DeviceHints
+    runtimes: tuple[str, ...]
+    """Runtimes the payload can be run by: `torch`."""
+
+    provenance: Provenance
+    unknown: Unknown = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the payload."""
+        return sum(record.size_bytes for record in self.files)

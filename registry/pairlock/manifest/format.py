@@ -1,0 +1,31 @@
+"""The owner of the package format: its version, its file names and its limits.
+
+How to change the format:
+
+1. A new optional key needs no new version: readers keep keys they do not know.
+2. A key that changes meaning, or a new required key, raises `FORMAT_VERSION` by one. The reader of
+   every earlier version stays in `reading.py`; a package that it wrote joins the tests.
+3. `docs/package-format.md` changes in the same commit.
+"""
+
+from __future__ import annotations
+
+FORMAT_VERSION = 1
+"""The version this release writes. It reads this version and every earlier one."""
+
+MANIFEST_NAME = "pairlock.json"
+PAGE_NAME = "PAIRING.md"
+PAYLOAD = "payload"
+MODEL_FOLDER = "payload/model"
+ADAPTER_WEIGHTS = "payload/adapter/adapter.safetensors"
+GOLDEN_VECTORS = "payload/golden.safetensors"
+GOLDEN_TEXTS = "payload/golden.json"
+
+MAX_MANIFEST_BYTES = 16 << 20
+"""A larger `pairlock.json` is refused before it is parsed."""
+
+MAX_FILES = 10_000
+"""More payload files than any model folder has; a manifest naming more is refused."""
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest integer that RFC 8785 can write (ECMAScript's Number.MAX_SAFE_INTEGER)."""

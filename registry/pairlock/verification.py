@@ -1,0 +1,153 @@
+"""`pairlock verify`: everything that can be proved about a version, with every finding."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pairlock._bridge import runtime
+from pairlock.bases import Base, examine_base
+from pairlock.catalog import locate
+from pairlock.errors import Finding, IntegrityError
+from pairlock.packages import Package, examine_package
+from pairlock.progress import SILENT, Progress
+from pairlock.references import parse_reference
+
+
+class Outcome(StrEnum):
+    """What a check came to."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One check."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+    findings: tuple[Finding, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What is proved about a version, and what is wrong with it."""
+
+    requested: str
+    uri: str
+    package_digest: str
+    kind: str
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(check.outcome is not Outcome.FAILED for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verification as JSON data."""
+        data = asdict(self)
+        data["passed"] = self.passed
+        for check, plain in zip(self.checks, data["checks"], strict=True):
+            plain["outcome"] = check.outcome.value
+            plain["findings"] = [finding.to_dict() for finding in check.findings]
+        return data
+
+
+def verify(
+    uri: str,
+    *,
+    base: str | None = None,
+    golden: bool = True,
+    expected_digest: str | None = None,
+    progress: Progress = SILENT,
+) -> Verification:
+    """Prove a version: its bytes, its base's bytes, and the vectors it computes.
+
+    Args:
+        uri: as `pairlock.load`.
+        base: as `pairlock.load`.
+        golden: whether to recompute the golden vectors in float32 on the CPU.
+        expected_digest: as `pairlock.load`.
+        progress: told about the work.
+
+    Returns:
+        Every check with every finding; it does not stop at the first.
+
+    Raises:
+        NotFoundError: the version, its bytes or its base is not there, so nothing can be said.
+        FormatError: the manifest cannot be read.
+        PairlockError: every other reason why it could not be checked.
+    """
+    located = locate(parse_reference(uri))
+    package = examine_package(located, progress=progress, expected_digest=expected_digest)
+    files = len(package.manifest.files)
+    anchors = ", ".join(package.anchors) or "nothing outside the package"
+    checks = [
+        _result(
+            "package",
+            package.findings,
+            f"{files} files by path, size and sha256; digest recorded by: {anchors}",
+        )
+    ]
+    found_base: Base | None = None
+    pin = package.manifest.base
+    if pin is not None:
+        found_base, findings = examine_base(pin, instead=base, progress=progress)
+        checks.append(
+            _result("base", findings, f"{base or pin.uri}: {len(pin.files)} files, as pinned")
+        )
+    if not golden:
+        checks.append(_skipped("not asked for"))
+    elif any(check.outcome is Outcome.FAILED for check in checks):
+        checks.append(_skipped("the bytes are wrong, so nothing was loaded"))
+    else:
+        checks.append(_golden(package, found_base, progress))
+    return Verification(
+        requested=uri,
+        uri=located.uri,
+        package_digest=package.digest,
+        kind=package.manifest.kind.value,
+        checks=tuple(checks),
+    )
+
+
+def _golden(package: Package, base: Base | None, progress: Progress) -> CheckResult:
+    with progress.step("golden vectors"):
+        try:
+            result = runtime().golden_result(package, base)
+        except IntegrityError as error:
+            findings = error.findings or (
+                Finding(
+                    kind=error.kind,
+                    place=error.checked,
+                    expected=error.expected,
+                    found=error.found,
+                ),
+            )
+            return _result("golden vectors", findings, error.summary)
+    figures = {name: deviation.to_dict() for name, deviation in result.deviations.items()}
+    texts = package.manifest.golden.texts
+    detail = f"{texts} texts, float32 on the CPU, 1 - cosine at most {result.worst():.1e}"
+    return _result("golden vectors", result.findings, detail, figures)
+
+
+def _result(
+    name: str,
+    findings: tuple[Finding, ...],
+    detail: str,
+    figures: dict[str, Any] | None = None,
+) -> CheckResult:
+    outcome = Outcome.FAILED if findings else Outcome.PASSED
+    return CheckResult(
+        name=name, outcome=outcome, detail=detail, findings=findings, figures=figures or {}
+    )
+
+
+def _skipped(why: str) -> CheckResult:
+    return CheckResult(name="golden vectors", outcome=Outcome.SKIPPED, detail=why)
