@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
 
 
-
 def load(
     uri: str,
     *,

@@ -68,5 +68,22 @@ def compare_digest(record: FileRecord, sha256: str) -> Finding | None:
     )
 
 
+def compare_anchors(digest: str, anchors: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Compare a package digest with what was recorded outside the package.
+
+    Args:
+        digest: what was found.
+        anchors: what was recorded, by where.
+
+    Returns:
+        A finding for every record that names another digest.
+    """
+    return tuple(
+        _finding(ErrorKind.PACKAGE_DIGEST, f"the manifest, against the {where}", anchor, digest)
+        for where, anchor in anchors.items()
+        if anchor != digest
+    )
+
+
 def _finding(kind: ErrorKind, path: str, expected: str, found: str) -> Finding:
     return Finding(kind=kind, place=path, expected=expected, found=found)

@@ -20,6 +20,7 @@ from pairlock.errors import (
     UnsupportedError,
 )
 from pairlock.hashing import ProvedFiles, prove_files
+from pairlock.integrity import compare_anchors
 from pairlock.manifest import MANIFEST_NAME, Manifest, package_digest, read_manifest
 from pairlock.manifest.format import MAX_MANIFEST_BYTES, PAYLOAD
 from pairlock.progress import Progress
@@ -72,23 +73,13 @@ def examine_package(
     if expected_digest is not None:
         anchors["caller"] = checked_digest(expected_digest)
     findings, proved = prove_files(store, manifest.files, store.entries(PAYLOAD), progress=progress)
-    wrong_anchors = tuple(
-        Finding(
-            kind=ErrorKind.PACKAGE_DIGEST,
-            place=f"{MANIFEST_NAME}, against the {where}",
-            expected=anchor,
-            found=digest,
-        )
-        for where, anchor in anchors.items()
-        if anchor != digest
-    )
     return Package(
         located=located,
         manifest=manifest,
         digest=digest,
         anchors=anchors,
         proved=proved,
-        findings=wrong_anchors + findings,
+        findings=compare_anchors(digest, anchors) + findings,
     )
 
 

@@ -2,7 +2,13 @@
 
 from pairlock.catalog.database import ensure_database, sqlite_path
 from pairlock.catalog.location import DIGEST_TAG, Located
-from pairlock.catalog.registry import ensure_registry, locate, registry_unavailable, tracking_uri
+from pairlock.catalog.registry import (
+    ensure_registry,
+    locate,
+    reach_registry,
+    registry_unavailable,
+    tracking_uri,
+)
 
 __all__ = [
     "DIGEST_TAG",
@@ -10,6 +16,7 @@ __all__ = [
     "ensure_database",
     "ensure_registry",
     "locate",
+    "reach_registry",
     "registry_unavailable",
     "sqlite_path",
     "tracking_uri",

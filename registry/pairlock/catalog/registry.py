@@ -45,6 +45,26 @@ def ensure_registry() -> None:
         ensure_database(str(uri))
 
 
+def reach_registry() -> str:
+    """Ask the registry something small.
+
+    Returns:
+        How many registered models it has, in words.
+
+    Raises:
+        UnavailableError: it does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        found = _client().search_registered_models(max_results=100)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise registry_unavailable(error) from error
+    more = "at least " if found.token else ""
+    return f"{more}{len(found)} registered models"
+
+
 def locate(reference: Reference) -> Located:
     """Look up where a model lies.
 

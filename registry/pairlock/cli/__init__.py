@@ -1,5 +1,5 @@
-"""The command line."""
+"""The command line: one module a command; `app` puts them together."""
 
+from pairlock.cli.app import main
 
-def main() -> None:
-    """Run the command line."""
+__all__ = ["main"]

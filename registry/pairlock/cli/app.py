@@ -1,0 +1,83 @@
+"""The commands, and what happens around each of them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from pairlock.cli import doctor, embed, exit_codes, log, pull, show, verify
+from pairlock.cli.output import Format, Output
+from pairlock.errors import PairlockError
+
+app = typer.Typer(
+    name="pairlock",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=exit_codes.HELP,
+    help="Package, prove and load finetuned embedding models. The registry is MLflow's: "
+    "MLFLOW_TRACKING_URI chooses it, sqlite:///mlflow.db here is the default.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"pairlock {version('pairlock')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _command(run: Callable[..., int]) -> None:
+    """Add a command. It returns its exit status and may raise any `PairlockError`."""
+
+    @functools.wraps(run)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        output = Output(Format(kwargs["format"]))
+        try:
+            code = run(*args, **kwargs)
+        except PairlockError as error:
+            output.error(error)
+            code = exit_codes.exit_code(error)
+        raise typer.Exit(code)
+
+    app.command(epilog=exit_codes.HELP)(guarded)
+
+
+for _run in (log.log, show.show, verify.verify, embed.embed, pull.pull, doctor.doctor):
+    _command(_run)
+
+
+def main() -> None:
+    """Run the command line; the entry point `pairlock`."""
+    # MLflow phones home otherwise, which no command here was asked to do
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except BrokenPipeError:
+        # whoever read the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(exit_codes.DONE) from None
+    except Exception:  # noqa: BLE001 - the last line of defence: it says that this is our defect
+        traceback.print_exc()
+        print(
+            "\nerror: this is a defect in Pairlock\n\nhint: please report it with the lines above",
+            file=sys.stderr,
+        )
+        raise SystemExit(exit_codes.DEFECT) from None

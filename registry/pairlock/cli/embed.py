@@ -1,0 +1,62 @@
+"""`pairlock embed`: texts to vectors, to try a version from the shell."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from pairlock.api import load
+from pairlock.cli import exit_codes
+from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Uri
+from pairlock.cli.output import Format, Output
+from pairlock.receipts import receipt
+
+
+class RoleName(StrEnum):
+    """What the texts are."""
+
+    QUERY = "query"
+    TEXT = "text"
+
+
+def embed(
+    uri: Uri,
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT...", help="Texts; - reads one text a line from stdin.", show_default=False
+        ),
+    ],
+    role: Annotated[
+        RoleName, typer.Option(help="What the texts are: instructions and adapters differ by it.")
+    ] = RoleName.QUERY,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:<n> or mps.")] = "auto",
+    base: BaseInstead = None,
+    digest: ExpectedDigest = None,
+    format: FormatOption = Format.HUMAN,
+) -> int:
+    """Embed texts. Prints one JSON list of numbers for each."""
+    output = Output(format)
+    found: Any = load(
+        uri, device=device, base=base, expected_digest=digest, progress=output.progress()
+    )
+    texts = _lines() if texts == ["-"] else texts
+    if role is RoleName.QUERY:
+        vectors = [found.get_query_embedding(text) for text in texts]
+    else:
+        vectors = found.get_text_embedding_batch(texts)
+    proof = receipt(found)
+    output.say(f"{proof.uri} on {proof.device} ({proof.dtype}), {proof.package_digest}")
+    output.result(
+        {"role": role.value, "vectors": vectors, "receipt": proof.to_dict()},
+        "\n".join(json.dumps(vector) for vector in vectors),
+    )
+    return exit_codes.DONE
+
+
+def _lines() -> list[str]:
+    return [line.rstrip("\r\n") for line in sys.stdin]

@@ -1,0 +1,82 @@
+"""`pairlock log`: package, prove, register."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pairlock.api import log_model
+from pairlock.cli import exit_codes
+from pairlock.cli.options import FormatOption
+from pairlock.cli.output import Format, Output
+from pairlock.logged import LoggedPackage
+
+
+def log(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="What the trainer saved: a Sentence-Transformers folder, or a LlamaIndex adapter.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option(help="Register a version under this name.", show_default=False)
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="An adapter's base: models:/name/1, models:/name@alias, hf://org/name@<commit>, "
+            "or a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    query_instruction: Annotated[
+        str | None,
+        typer.Option(help="Put before queries. Default: what the model or base says."),
+    ] = None,
+    text_instruction: Annotated[
+        str | None,
+        typer.Option(help="Put before documents. Default: what the model or base says."),
+    ] = None,
+    format: FormatOption = Format.HUMAN,
+) -> int:
+    """Package a model, prove the package, and register it. Prints its URI."""
+    output = Output(format)
+    logged = log_model(
+        source,
+        base=base,
+        registered_model_name=name,
+        query_instruction=query_instruction,
+        text_instruction=text_instruction,
+        progress=output.progress(),
+    )
+    if logged.left_out:
+        output.say(f"left out, not part of the model: {', '.join(logged.left_out)}")
+    if logged.base_uri is not None:
+        asked = f" (asked for as {base})" if base != logged.base_uri else ""
+        output.say(f"base: {logged.base_uri}{asked}")
+    if logged.query_instruction or logged.text_instruction:
+        output.say(f"query instruction: {logged.query_instruction!r}")
+        output.say(f"text instruction: {logged.text_instruction!r}")
+    for warning in logged.warnings:
+        output.say(f"warning: {warning}")
+    output.say(f"package digest: {logged.package_digest}")
+    output.result(_data(logged), logged.uri)
+    return exit_codes.DONE
+
+
+def _data(logged: LoggedPackage) -> dict[str, Any]:
+    return {
+        "uri": logged.uri,
+        "package_digest": logged.package_digest,
+        "kind": logged.kind,
+        "base": logged.base_uri,
+        "query_instruction": logged.query_instruction,
+        "text_instruction": logged.text_instruction,
+        "left_out": list(logged.left_out),
+        "warnings": list(logged.warnings),
+        "model_id": logged.model_info.model_id,
+    }

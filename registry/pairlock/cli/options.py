@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pairlock.cli.output import Format
+
+Uri = Annotated[
+    str,
+    typer.Argument(
+        metavar="URI",
+        help="models:/name/3, models:/name@alias, models:/name/Stage, models:/m-<id>, "
+        "runs:/<run id>/<name>, or a package's folder.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="How to write the result.", case_sensitive=False)
+]
+BaseInstead = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        help="Take an adapter's base from here instead of its pin; it must hold the same bytes.",
+        show_default=False,
+    ),
+]
+ExpectedDigest = Annotated[
+    str | None,
+    typer.Option(
+        "--digest",
+        help="The package digest that must be found: sha256:<hex>.",
+        show_default=False,
+    ),
+]

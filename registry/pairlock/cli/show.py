@@ -1,0 +1,22 @@
+"""`pairlock show`: what a version is, without reading its weights."""
+
+from __future__ import annotations
+
+from pairlock.cli import exit_codes
+from pairlock.cli.options import FormatOption, Uri
+from pairlock.cli.output import Format, Output, table
+from pairlock.show import show as describe
+from pairlock.summary import summary_rows
+
+
+def show(uri: Uri, format: FormatOption = Format.HUMAN) -> int:
+    """Show what a version is and what it stands on. Reads its manifest, not its weights."""
+    found = describe(uri)
+    rows = [
+        ("uri", found.located.uri),
+        ("location", found.located.location),
+        ("digest recorded by", ", ".join(found.anchors) or "nothing outside the package"),
+        *summary_rows(found.manifest, found.digest),
+    ]
+    Output(format).result(found.to_dict(), table(rows))
+    return exit_codes.DONE

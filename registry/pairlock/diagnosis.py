@@ -1,0 +1,134 @@
+"""What `pairlock doctor` looks at: what is installed, where things are, what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from pairlock.catalog import reach_registry, sqlite_path, tracking_uri
+from pairlock.errors import PairlockError
+
+_LOW_SPACE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing that was looked at."""
+
+    name: str
+    value: str
+    problem: str = ""
+    """What is wrong with it and what to do; empty when nothing is."""
+
+
+def diagnose() -> list[Fact]:
+    """Look at this machine. Writes nothing but a file in the temporary folder, and removes it."""
+    return [
+        *_installed(),
+        *_devices(),
+        *_registry(),
+        _hub_cache(),
+        _temporary_folder(),
+        *_risky_environment(),
+    ]
+
+
+def to_dict(facts: list[Fact]) -> dict[str, Any]:
+    """The facts as JSON data."""
+    return {
+        "healthy": not any(fact.problem for fact in facts),
+        "facts": [asdict(fact) for fact in facts],
+    }
+
+
+def _installed() -> list[Fact]:
+    facts = [Fact(name="python", value=platform.python_version())]
+    needed = [line for line in requires("pairlock") or [] if "extra ==" not in line]
+    for line in ["pairlock", *needed]:
+        name = line.split(">")[0].split("=")[0].split("<")[0].split(";")[0].strip()
+        try:
+            facts.append(Fact(name=name, value=version(name)))
+        except PackageNotFoundError:
+            facts.append(
+                Fact(name=name, value="not installed", problem=f"run `pip install '{line}'`")
+            )
+    return facts
+
+
+def _devices() -> list[Fact]:
+    try:
+        import torch
+    except ImportError as error:
+        return [Fact(name="devices", value="unknown", problem=f"torch cannot be imported: {error}")]
+    found = ["cpu"]
+    found += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    return [Fact(name="devices", value=", ".join(found))]
+
+
+def _registry() -> list[Fact]:
+    uri = tracking_uri()
+    facts = [Fact(name="registry", value=uri)]
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
+        return [
+            *facts,
+            Fact(name="registry state", value="will be made by the first `pairlock log`"),
+        ]
+    try:
+        facts.append(Fact(name="registry state", value=reach_registry()))
+    except PairlockError as error:
+        facts.append(
+            Fact(
+                name="registry state",
+                value="does not answer",
+                problem=f"{error.found}; {error.hint}",
+            )
+        )
+    return facts
+
+
+def _hub_cache() -> Fact:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    path = Path(HF_HUB_CACHE)
+    there = "" if path.is_dir() else " (not there yet; only hf:// bases need it)"
+    return Fact(name="hub cache", value=f"{path}{there}")
+
+
+def _temporary_folder() -> Fact:
+    path = tempfile.gettempdir()
+    try:
+        with tempfile.NamedTemporaryFile(dir=path) as stream:
+            stream.write(b"x")
+        free_bytes = shutil.disk_usage(path).free
+    except OSError as error:
+        return Fact(
+            name="temporary folder",
+            value=path,
+            problem=f"cannot be written to ({error}); set TMPDIR to another folder",
+        )
+    low = free_bytes < _LOW_SPACE_BYTES
+    return Fact(
+        name="temporary folder",
+        value=f"{path}, {free_bytes / (1 << 30):.1f} GiB free",
+        problem="little space: packages are made there; set TMPDIR to another folder"
+        if low
+        else "",
+    )
+
+
+def _risky_environment() -> list[Fact]:
+    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    if os.environ.get(name, "").lower() not in {"1", "y", "yes", "true"}:
+        return []
+    problem = (
+        "lets torch.load run code for every other program here; Pairlock overrides it. Unset it"
+    )
+    return [Fact(name=name, value=os.environ[name], problem=problem)]
