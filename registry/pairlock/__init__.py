@@ -8,25 +8,32 @@ The vectors you get are the vectors that were approved, or you get an error.
     pairlock.log_model("out/adapter", base="models:/minilm/1", registered_model_name="support")
     embedding = pairlock.load("models:/support/1")
     pairlock.receipt(embedding)
+
+Names are imported when they are first used, so that `import pairlock` and `pairlock --help` cost
+next to nothing.
 """
 
-from pairlock.api import load, log_model
-from pairlock.errors import (
-    AlreadyExistsError,
-    ErrorKind,
-    Finding,
-    FormatError,
-    IntegrityError,
-    InvalidInputError,
-    NotFoundError,
-    PairlockError,
-    StorageError,
-    UnavailableError,
-    UnsupportedError,
-)
-from pairlock.logged import LoggedPackage
-from pairlock.receipts import Receipt, receipt
-from pairlock.verification import Verification, verify
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairlock.api import load, log_model
+    from pairlock.errors import (
+        AlreadyExistsError,
+        ErrorKind,
+        Finding,
+        FormatError,
+        IntegrityError,
+        InvalidInputError,
+        NotFoundError,
+        PairlockError,
+        StorageError,
+        UnavailableError,
+        UnsupportedError,
+    )
+    from pairlock.logged import LoggedPackage
+    from pairlock.receipts import Receipt, receipt
+    from pairlock.verification import Verification, verify
 
 __all__ = [
     "AlreadyExistsError",
@@ -48,3 +55,23 @@ __all__ = [
     "receipt",
     "verify",
 ]
+
+_ELSEWHERE = {
+    "LoggedPackage": "pairlock.logged",
+    "Receipt": "pairlock.receipts",
+    "Verification": "pairlock.verification",
+    "load": "pairlock.api",
+    "log_model": "pairlock.api",
+    "receipt": "pairlock.receipts",
+    "verify": "pairlock.verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE.get(name, "pairlock.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

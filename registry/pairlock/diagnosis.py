@@ -79,7 +79,7 @@ def _registry() -> list[Fact]:
     if path is not None and not path.exists():
         return [
             *facts,
-            Fact(name="registry state", value="will be made by the first `pairlock log`"),
+            Fact(name="registry state", value="not there yet; `pairlock log` makes it"),
         ]
     try:
         facts.append(Fact(name="registry state", value=reach_registry()))
@@ -114,13 +114,11 @@ def _temporary_folder() -> Fact:
             value=path,
             problem=f"cannot be written to ({error}); set TMPDIR to another folder",
         )
-    low = free_bytes < _LOW_SPACE_BYTES
+    advice = "little space: packages are made there; set TMPDIR to another folder"
     return Fact(
         name="temporary folder",
         value=f"{path}, {free_bytes / (1 << 30):.1f} GiB free",
-        problem="little space: packages are made there; set TMPDIR to another folder"
-        if low
-        else "",
+        problem=advice if free_bytes < _LOW_SPACE_BYTES else "",
     )
 
 
@@ -128,7 +126,5 @@ def _risky_environment() -> list[Fact]:
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     if os.environ.get(name, "").lower() not in {"1", "y", "yes", "true"}:
         return []
-    problem = (
-        "lets torch.load run code for every other program here; Pairlock overrides it. Unset it"
-    )
+    problem = "lets torch.load run code in every other program here; unset it (Pairlock ignores it)"
     return [Fact(name=name, value=os.environ[name], problem=problem)]

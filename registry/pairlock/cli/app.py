@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts twice as fast
     epilog=exit_codes.HELP,
     help="Package, prove and load finetuned embedding models. The registry is MLflow's: "
     "MLFLOW_TRACKING_URI chooses it, sqlite:///mlflow.db here is the default.",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pairlock.cli import exit_codes
 from pairlock.cli.options import FormatOption
 from pairlock.cli.output import Format, Output, table
-from pairlock.diagnosis import diagnose, to_dict
 
 
 def doctor(format: FormatOption = Format.HUMAN) -> int:
-    """Show what is installed, where the registry and the caches are, and what is wrong."""
+    """Show what is installed, where things are, what is wrong."""
+    from pairlock.diagnosis import diagnose, to_dict
+
     facts = diagnose()
     problems = [fact for fact in facts if fact.problem]
     lines = [table([(fact.name, fact.value) for fact in facts]), ""]

@@ -9,11 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pairlock.api import load
 from pairlock.cli import exit_codes
 from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Uri
 from pairlock.cli.output import Format, Output
-from pairlock.receipts import receipt
 
 
 class RoleName(StrEnum):
@@ -40,6 +38,9 @@ def embed(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Embed texts. Prints one JSON list of numbers for each."""
+    from pairlock.api import load
+    from pairlock.receipts import receipt
+
     output = Output(format)
     found: Any = load(
         uri, device=device, base=base, expected_digest=digest, progress=output.progress()

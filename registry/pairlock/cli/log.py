@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairlock.api import log_model
 from pairlock.cli import exit_codes
 from pairlock.cli.options import FormatOption
 from pairlock.cli.output import Format, Output
-from pairlock.logged import LoggedPackage
+
+if TYPE_CHECKING:
+    from pairlock.logged import LoggedPackage
 
 
 def log(
@@ -44,6 +45,8 @@ def log(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Package a model, prove the package, and register it. Prints its URI."""
+    from pairlock.api import log_model
+
     output = Output(format)
     logged = log_model(
         source,

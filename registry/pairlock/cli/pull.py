@@ -10,7 +10,6 @@ import typer
 from pairlock.cli import exit_codes
 from pairlock.cli.options import ExpectedDigest, FormatOption, Uri
 from pairlock.cli.output import Format, Output
-from pairlock.pull import pull as bring
 
 
 def pull(
@@ -26,6 +25,8 @@ def pull(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Prove every byte of a package, and print the folder it is in."""
+    from pairlock.pull import pull as bring
+
     output = Output(format)
     package = bring(uri, to=to, expected_digest=digest, progress=output.progress())
     output.say(f"{package.proved.size_bytes:,} bytes verified, {package.digest}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pairlock.cli import exit_codes
 from pairlock.cli.options import FormatOption, Uri
 from pairlock.cli.output import Format, Output, table
-from pairlock.show import show as describe
-from pairlock.summary import summary_rows
 
 
 def show(uri: Uri, format: FormatOption = Format.HUMAN) -> int:
     """Show what a version is and what it stands on. Reads its manifest, not its weights."""
+    from pairlock.show import show as describe
+    from pairlock.summary import summary_rows
+
     found = describe(uri)
     rows = [
         ("uri", found.located.uri),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pairlock.cli import exit_codes
 from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Uri
 from pairlock.cli.output import Format, Output
-from pairlock.verification import Verification
-from pairlock.verification import verify as prove
+
+if TYPE_CHECKING:
+    from pairlock.verification import Verification
 
 
 def verify(
@@ -22,7 +23,9 @@ def verify(
     ] = True,
     format: FormatOption = Format.HUMAN,
 ) -> int:
-    """Prove a version: its bytes, its base's bytes, and the vectors it computes."""
+    """Prove a version, bytes and vectors. Lists everything that is wrong."""
+    from pairlock.verification import verify as prove
+
     output = Output(format)
     found = prove(uri, base=base, golden=golden, expected_digest=digest, progress=output.progress())
     output.result(found.to_dict(), _text(found))

@@ -1,0 +1,29 @@
+# Sourced by the other scripts: makes .venv when it is missing or out of date, and activates it.
+#
+#   use_environment EXTRA    installs this project with one of its extras (demo, dev)
+#
+# PYTHON chooses the interpreter that makes .venv (3.11 or newer; default python3).
+# CONSTRAINTS chooses the constraints file (default constraints.txt), and with it the torch build.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+use_environment() {
+    local extra=$1 python=${PYTHON:-python3} constraints=${CONSTRAINTS:-constraints.txt}
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        echo "error: $python is not Python 3.11 or newer" >&2
+        echo "hint: install one and run PYTHON=/path/to/python3.11 $0" >&2
+        exit 3
+    fi
+    local wanted
+    wanted="$extra $(cat pyproject.toml "$constraints" | cksum)"
+    # dev holds everything that demo holds
+    if ! grep -qsxF -e "$wanted" -e "${wanted/#demo/dev}" .venv/.pairlock-installed; then
+        echo "Installing into .venv (a few minutes the first time) ..." >&2
+        [ -x .venv/bin/python ] || "$python" -m venv .venv
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+            --constraint "$constraints" --editable ".[$extra]"
+        echo "$wanted" > .venv/.pairlock-installed
+    fi
+    export PATH="$PWD/.venv/bin:$PATH"
+    export MLFLOW_DISABLE_TELEMETRY=true TOKENIZERS_PARALLELISM=false
+}
