@@ -126,17 +126,16 @@ def open_base(pin: BasePin, *, instead: str | None, progress: Progress) -> Base:
     base, findings = examine_base(pin, instead=instead, progress=progress)
     if findings:
         raise base_error(pin, instead or pin.uri, findings)
-    assert base is not None
     return base
 
 
 def examine_base(
     pin: BasePin, *, instead: str | None, progress: Progress
-) -> tuple[Base | None, tuple[Finding, ...]]:
+) -> tuple[Base, tuple[Finding, ...]]:
     """Find everything in which a base differs from its pin.
 
     Returns:
-        The base (None when it is too damaged to be read as one) and every difference.
+        The base and every difference.
 
     Raises:
         NotFoundError: nothing is there.
@@ -203,7 +202,7 @@ def _place_of(pin: BasePin, place: str) -> tuple[Located, LocalStore, BaseOrigin
 
 def _examine_package_base(
     pin: BasePin, located: Located, *, instead: str | None, progress: Progress
-) -> tuple[Base | None, tuple[Finding, ...]]:
+) -> tuple[Base, tuple[Finding, ...]]:
     # a mirror may be packaged by itself and have another manifest; its files are what counts
     package = examine_package(
         located,

@@ -1,6 +1,6 @@
 """Golden texts, and the rule that says whether recomputed vectors are the recorded ones.
 
-Digests come first; golden vectors catch what digests cannot: another library, device or setting.
+Digests come first; golden vectors catch what digests cannot: another library, or another setting.
 
 The bars are for float32 on the CPU. They lie between two measured groups: the same float32 weights
 under other batch sizes, thread counts, attention kernels and reimplementations differ by

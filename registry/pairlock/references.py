@@ -3,7 +3,7 @@
 models:/support/3             a registered version
 models:/support@production    whatever version the alias points to now
 models:/support/Production    whatever version is in MLflow's legacy stage now
-models:/m-0123456789abcdef    a logged model that is not registered
+models:/m-<32 hex digits>     a logged model that is not registered
 runs:/<run id>/<name>         a model logged under a run
 hf://org/name@<commit>        a Hugging Face Hub snapshot at one commit (bases only)
 path/to/folder, file://…      a folder

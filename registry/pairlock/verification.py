@@ -121,6 +121,9 @@ def _golden(package: Package, base: Base | None, progress: Progress) -> CheckRes
     with progress.step("golden vectors"):
         try:
             result = runtime().golden_result(package, base)
+            package.proved.check_unchanged()
+            if base is not None:
+                base.proved.check_unchanged()
         except IntegrityError as error:
             findings = error.findings or (
                 Finding(

@@ -16,11 +16,18 @@ from llama_index.embeddings.huggingface.utils import (
     get_query_instruct_for_model_name,
     get_text_instruct_for_model_name,
 )
+from sentence_transformers import SentenceTransformer
 
 from pairlock.bases import Base, find_base
 from pairlock.catalog import Located
 from pairlock.digests import FileRecord, copy_hashing, hash_file, tree_digest
-from pairlock.errors import ErrorKind, Finding, IntegrityError, InvalidInputError
+from pairlock.errors import (
+    ErrorKind,
+    Finding,
+    IntegrityError,
+    InvalidInputError,
+    UnsupportedError,
+)
 from pairlock.golden import FLOAT32_BARS, TELLABLE_SHIFT, adapter_shift, golden_texts
 from pairlock.manifest import (
     MANIFEST_NAME,
@@ -40,6 +47,7 @@ from pairlock.manifest import (
 )
 from pairlock.manifest.format import (
     ADAPTER_WEIGHTS,
+    DTYPES,
     FORMAT_VERSION,
     GOLDEN_TEXTS,
     GOLDEN_VECTORS,
@@ -146,6 +154,8 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
     (root / PAGE_NAME).write_text(render_page(manifest, digest), encoding="utf-8")
     (root / MANIFEST_NAME).write_bytes(content)
     _prove(root, draft.base, digest, progress)
+    if draft.base is not None:
+        draft.base.proved.check_unchanged()
     _compare_with_live(source, vectors, texts)
     return Built(root=root, manifest=manifest, digest=digest, warnings=_warnings(manifest))
 
@@ -165,10 +175,10 @@ def _draft_model(source: ModelSource, root: Path, options: Options, progress: Pr
     with progress.step("check weights"):
         folder = root / MODEL_FOLDER
         model = load_sentence_transformer(nullcontext(folder), device="cpu", dtype=None)
-        if missing := missing_weights(model, folder):
+        if missing := missing_weights(model, folder / source.layout.encoder_folder):
             raise _missing(source.store.location, missing)
         settings = _settled(source.settings or describe(model), options)
-        dtype, own = saved_dtype(model), int(model.get_embedding_dimension())
+        dtype, own = _checked_dtype(model), int(model.get_embedding_dimension())
     manifest = _manifest(
         Kind.FULL,
         records,
@@ -200,7 +210,7 @@ def _draft_adapter(
     with progress.step("load base"):
         model = load_sentence_transformer(base.folder(), device="cpu", dtype=None)
         settings = _settled(source.settings or _base_settings(base, describe(model)), options)
-        dtype, own = saved_dtype(model), int(model.get_embedding_dimension())
+        dtype, own = _checked_dtype(model), int(model.get_embedding_dimension())
     dimension = min(own, settings.truncate_dim or own)
     _check_fits(source, dimension, base.uri)
     write_adapter(source.tensors, root / ADAPTER_WEIGHTS)
@@ -275,6 +285,21 @@ def _settled(settings: EncodeSettings, options: Options) -> EncodeSettings:
         text_instruction=settings.text_instruction if text is None else text,
         normalize=settings.normalize if options.normalize is None else options.normalize,
     )
+
+
+def _checked_dtype(model: SentenceTransformer) -> str:
+    dtype = saved_dtype(model)
+    if dtype not in DTYPES:
+        raise UnsupportedError(
+            f"models in {dtype} are not packaged by this release",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked="the dtype of the weights",
+            expected=", ".join(DTYPES),
+            found=dtype,
+            done="nothing was written",
+            hint="convert the model and save it again",
+        )
+    return dtype
 
 
 def _check_fits(source: AdapterSource, dimension: int, uri: str) -> None:
@@ -378,7 +403,6 @@ def _compare_with_live(source: Source, vectors: Vectors, texts: tuple[str, ...])
         return
     bars = FLOAT32_BARS if source.live.exact else _LIVE_BARS
     live = {role.value: source.live.embed(texts, role) for role in Role}
-    # A text longer than the model reads, and empty ones, are as telling here as anywhere.
     result = compare(live, {name: vectors[name] for name in live}, bars)
     if result.findings:
         raise IntegrityError(

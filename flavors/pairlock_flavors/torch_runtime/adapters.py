@@ -65,7 +65,7 @@ def check_tensors(facts: AdapterFacts, tensors: Mapping[str, torch.Tensor], *, w
 
 
 def write_adapter(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write an adapter's tensors as safetensors, in float32 or what they are saved in."""
+    """Write an adapter's tensors as safetensors, in the dtype they are in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(contiguous, path)

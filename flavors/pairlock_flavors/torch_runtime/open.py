@@ -156,7 +156,9 @@ def _receipt(
             tree_digest=manifest.base.tree_digest,
             package_digest=base.package_digest,
         )
-    checks.append(Check(name="structure", detail="modules, pooling, tensors and dimension"))
+    structure = "modules, pooling, maximum length, dimension"
+    structure += ", adapter tensors" if manifest.adapter is not None else ""
+    checks.append(Check(name="structure", detail=structure))
     if golden is not None:
         detail = f"{manifest.golden.texts} texts, 1 - cosine at most {golden.worst():.1e}"
         checks.append(Check(name="golden vectors", detail=detail))

@@ -41,8 +41,8 @@ def ensure_database(uri: str) -> None:
         StorageError: the database cannot be made.
     """
     path = sqlite_path(uri)
-    if path is None or (path.exists() and path.stat().st_size > 0):
-        return
+    if path is None or path.exists():
+        return  # an empty file is another process at work, or MLflow's to fill
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +81,6 @@ def _publish(staged: Path, path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    if path.exists() and path.stat().st_size == 0:
-        path.unlink(missing_ok=True)
     try:
         os.link(staged, path)
     except FileExistsError:

@@ -87,7 +87,7 @@ def locate(reference: Reference) -> Located:
         return Located(requested=str(reference), uri=str(reference), location=str(reference))
     requested = str(reference)
     with _translated(requested):
-        ensure_registry()
+        _need_registry(requested)
         if isinstance(reference, VersionReference):
             return _version(
                 requested, _client().get_model_version(reference.name, str(reference.version))
@@ -101,6 +101,22 @@ def locate(reference: Reference) -> Located:
         if isinstance(reference, LoggedModelReference):
             return _logged_model(requested, reference.model_id)
         return _run_model(requested, reference)
+
+
+def _need_registry(requested: str) -> None:
+    """Looking something up makes no registry: an embedded one that is not there holds nothing."""
+    path = sqlite_path(tracking_uri())
+    if path is not None and not path.exists():
+        raise NotFoundError(
+            f"{requested} is not in the registry: there is no registry yet",
+            kind=ErrorKind.MODEL_NOT_FOUND,
+            checked=str(path),
+            expected="MLflow's database",
+            found="nothing",
+            done="nothing was loaded",
+            hint="go to the folder where the models were logged, set MLFLOW_TRACKING_URI to its "
+            "registry, or log a model first",
+        )
 
 
 def _client() -> Any:
@@ -235,9 +251,12 @@ def _local_path(location: str) -> str:
 @contextmanager
 def _translated(requested: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
+    except SQLAlchemyError as error:
+        raise registry_unavailable(error) from error
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}:
             raise NotFoundError(
@@ -259,6 +278,7 @@ def registry_unavailable(error: Exception) -> UnavailableError:
         "the registry did not answer as it should",
         kind=ErrorKind.REGISTRY_UNAVAILABLE,
         checked=f"the registry {tracking_uri()}",
+        expected="an answer",
         found=_first_line(error),
         done="nothing was loaded or registered",
         hint="check that the server runs and MLFLOW_TRACKING_URI is right, then try again",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pairlock.errors import (
     AlreadyExistsError,
+    ErrorKind,
     FormatError,
     IntegrityError,
     InvalidInputError,
@@ -32,6 +33,8 @@ HELP = (
 
 def exit_code(error: PairlockError) -> int:
     """The exit status for an error."""
+    if error.kind in {ErrorKind.FORMAT_TOO_NEW, ErrorKind.STORE_UNSUPPORTED}:
+        return COULD_NOT_CHECK
     if isinstance(error, IntegrityError | FormatError):
         return NO
     if isinstance(error, InvalidInputError | UnsupportedError | AlreadyExistsError):

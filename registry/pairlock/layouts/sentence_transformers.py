@@ -29,10 +29,12 @@ _BELONGS = re.compile(
 )
 _PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)")
 _OTHER_RUNTIME = re.compile(r"(onnx|openvino)/.*|.*\.(onnx|h5|msgpack|ot|gguf|xml)")
-_MODULE_TYPE = re.compile(r"sentence_transformers\.(?:[a-z_]+\.)*([A-Za-z]+)")
 # A module class of Sentence-Transformers is imported by this dotted path; anything else is code
 # that the artifact brings along.
+_MODULE_TYPE = re.compile(r"sentence_transformers\.(?:[a-z_]+\.)*([A-Za-z]+)")
 _SAFE_PATH = re.compile(r"(|[\w-]+(/[\w-]+)*)")
+_ROOT_ONLY = ("modules.json", "config_sentence_transformers.json", "README.md", "LICENSE")
+"""What belongs to a model whose encoder has a folder of its own, in the folder above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,9 @@ class SentenceTransformersLayout:
 
     belonging: tuple[str, ...]
     """Files of the model, in path order."""
+
+    encoder_folder: str
+    """Where the encoder's weights are; empty for the folder itself."""
 
     left_out: tuple[tuple[str, str], ...]
     """Path and reason of every other file."""
@@ -82,12 +87,16 @@ def read_sentence_transformers(listing: Listing) -> SentenceTransformersLayout:
     belonging, left_out = [], []
     for path in sorted(listing.sizes):
         folder, _, name = path.rpartition("/")
-        if folder in folders and _BELONGS.fullmatch(name) and not _shadowed(listing, path):
+        belongs = _BELONGS.fullmatch(name) and not _shadowed(listing, path)
+        if (folder in folders and belongs) or path in _ROOT_ONLY:
             belonging.append(path)
         else:
             left_out.append((path, _why_not(path, folder in folders)))
     return SentenceTransformersLayout(
-        source=source, belonging=tuple(belonging), left_out=tuple(left_out)
+        source=source,
+        belonging=tuple(belonging),
+        encoder_folder=next(iter(folders)),
+        left_out=tuple(left_out),
     )
 
 
@@ -185,8 +194,8 @@ def _check_module(listing: Listing, folder: str, module: str) -> None:
             )
         tokenizers = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer_config.json")
         if not any(listing.has(at(name)) for name in tokenizers):
+            # transformers would guess a tokenizer from the config alone, and change every vector
             raise _incomplete(listing, at("tokenizer.json"), "a tokenizer", "none")
-        # transformers would guess a tokenizer from the config alone, and change every vector
         _need_weights(listing, folder)
     elif module == "Dense":
         activation = str(_need_config(listing, at("config.json")).get("activation_function", ""))

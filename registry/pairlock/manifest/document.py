@@ -1,7 +1,7 @@
 """The manifest as frozen data. See `docs/package-format.md` for the page that specifies it.
 
-Every class keeps the keys it does not know in `unknown`, so that a document written by a newer
-release survives a read and a write by this one, and keeps its digest.
+Every class here keeps the keys it does not know in `unknown`, so that a document written by a newer
+release survives a read and a write by this one, and keeps its digest. File records have no others.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class BasePin:
     """Where it was found: `models:/name/version`, `hf://org/name@commit` or a folder."""
 
     requested: str
-    """What the user wrote, such as an alias, before it was resolved to `uri`."""
+    """What was asked for, such as an alias, before it was resolved to `uri`."""
 
     origin: BaseOrigin
     """What was found there."""
@@ -182,7 +182,7 @@ class DeviceHints:
     """What the weights are and where they should run."""
 
     dtype: str
-    """torch dtype the weights were saved in and are run in: float32, float16 or bfloat16."""
+    """torch dtype that the model, or the base, is saved and run in: float32, float16, bfloat16."""
 
     order: tuple[str, ...]
     """Device types to try for `device="auto"`, best first."""

@@ -49,7 +49,8 @@ class ObjectReader:
     def text(self, key: str, *, pattern: str | None = None, what: str = "") -> str:
         """A string; when `pattern` is given it must match whole."""
         value: str = self._get(key, str, "a string", "")
-        if value and pattern and not re.fullmatch(pattern, value):
+        is_there = isinstance(self._value.get(key), str)
+        if is_there and pattern and not re.fullmatch(pattern, value):
             self._report(self._at(key), f"must be {what}, is {value!r}")
         return value
 
@@ -70,10 +71,11 @@ class ObjectReader:
 
     def number(self, key: str) -> float:
         """A number, not negative."""
-        value = float(self._get(key, (int, float), "a number", 0.0))
-        if value < 0:
-            self._report(self._at(key), f"must not be negative, is {value}")
-        return value
+        value: int | float = self._get(key, (int, float), "a number", 0.0)
+        if not 0 <= value <= MAX_SAFE_INTEGER:
+            self._report(self._at(key), f"must lie in 0..2^53-1, is {value}")
+            return 0.0
+        return float(value)
 
     def optional_number(self, key: str) -> float | None:
         """A number, not negative, or null."""

@@ -3,8 +3,9 @@
 How to change the format:
 
 1. A new optional key needs no new version: readers keep keys they do not know.
-2. A key that changes meaning, or a new required key, raises `FORMAT_VERSION` by one. The reader of
-   every earlier version stays in `reading.py`; a package that it wrote joins the tests.
+2. A key that changes meaning, a new required key, a new value in a closed list (such as a kind or a
+   dtype) or a new key of a file record raises `FORMAT_VERSION` by one. The reader of every earlier
+   version stays in `reading.py`; a package that it wrote joins the tests.
 3. `docs/package-format.md` changes in the same commit.
 """
 
@@ -23,6 +24,9 @@ GOLDEN_TEXTS = "payload/golden.json"
 
 MAX_MANIFEST_BYTES = 16 << 20
 """A larger `pairlock.json` is refused before it is parsed."""
+
+DTYPES = ("float32", "float16", "bfloat16")
+"""torch dtypes a model may be saved and run in."""
 
 MAX_FILES = 10_000
 """More payload files than any model folder has; a manifest naming more is refused."""

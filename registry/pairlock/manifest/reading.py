@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pairlock.digests import FileRecord, tree_digest
+from pairlock.digests import FileRecord, canonical_json, tree_digest
 from pairlock.errors import ErrorKind, FormatError
 from pairlock.manifest.document import (
     AdapterFacts,
@@ -27,11 +27,13 @@ from pairlock.manifest.document import (
 from pairlock.manifest.fields import ObjectReader, Problem
 from pairlock.manifest.format import (
     ADAPTER_WEIGHTS,
+    DTYPES,
     FORMAT_VERSION,
     GOLDEN_TEXTS,
     GOLDEN_VECTORS,
     MAX_FILES,
     MAX_MANIFEST_BYTES,
+    MAX_SAFE_INTEGER,
     MODEL_FOLDER,
     PAYLOAD,
 )
@@ -41,7 +43,6 @@ from pairlock.manifest.writing import write_manifest
 _SHA256 = r"[0-9a-f]{64}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _ROLES = tuple(role.value for role in Role)
-_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def read_manifest(content: bytes, *, where: str) -> Manifest:
@@ -59,7 +60,7 @@ def read_manifest(content: bytes, *, where: str) -> Manifest:
     """
     document = _parse_json(content, where)
     version = document.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if type(version) is int and version > FORMAT_VERSION:
         raise FormatError(
             f"{where} was written by a newer Pairlock",
             kind=ErrorKind.FORMAT_TOO_NEW,
@@ -69,13 +70,24 @@ def read_manifest(content: bytes, *, where: str) -> Manifest:
             done="nothing was loaded",
             hint="upgrade with `pip install --upgrade pairlock`",
         )
-    problems: list[Problem] = []
+    problems = _form_problems(document, content)
     manifest = _manifest(ObjectReader(document, "$", problems))
     if problems:
         raise _invalid(where, problems)
     if write_manifest(manifest) != content:
-        raise _invalid(where, [Problem("$", "is not RFC 8785 canonical JSON")])
+        raise _invalid(where, [Problem("$", "does not survive being read and written")])
     return manifest
+
+
+def _form_problems(document: Any, content: bytes) -> list[Problem]:
+    try:
+        canonical = canonical_json(document)
+    except (ValueError, RecursionError) as error:
+        # numbers and strings that JSON can hold and RFC 8785 cannot
+        return [Problem("$", f"cannot be written as RFC 8785 canonical JSON: {error}")]
+    if canonical != content:
+        return [Problem("$", "is not RFC 8785 canonical JSON")]
+    return []
 
 
 def _parse_json(content: bytes, where: str) -> dict[str, Any]:
@@ -98,6 +110,7 @@ def _invalid(where: str, problems: list[Problem]) -> FormatError:
         f"{where} is not a valid Pairlock manifest",
         kind=ErrorKind.MANIFEST_INVALID,
         checked="the manifest",
+        expected="a document as docs/package-format.md specifies it",
         found="; ".join(str(problem) for problem in shown) + more,
         done="nothing was loaded",
         hint="restore the file from the store it was packaged to, or package the model again",
@@ -237,11 +250,17 @@ def _base(reader: ObjectReader) -> BasePin:
     )
     if not pin.files:
         reader.report("files", "must name the base's files")
-    if tree_digest(pin.files) != pin.tree_digest:
+    fits = all(record.size_bytes <= MAX_SAFE_INTEGER for record in pin.files)
+    if fits and _is_text(pin.files) and tree_digest(pin.files) != pin.tree_digest:
         reader.report("tree_digest", "is not the digest of the files listed")
     if (pin.origin is BaseOrigin.PACKAGE) != (pin.package_digest is not None):
         reader.report("package_digest", "belongs to a base of origin `package`, and only to it")
     return pin
+
+
+def _is_text(records: tuple[FileRecord, ...]) -> bool:
+    # a lone surrogate is reported as a bad path, and no digest can be computed over it
+    return all(path_problem(record.path) is None for record in records)
 
 
 def _golden(reader: ObjectReader) -> GoldenFacts:
@@ -261,7 +280,7 @@ def _golden(reader: ObjectReader) -> GoldenFacts:
 
 def _devices(reader: ObjectReader) -> DeviceHints:
     return DeviceHints(
-        dtype=reader.choice("dtype", _DTYPES),
+        dtype=reader.choice("dtype", DTYPES),
         order=reader.texts("order"),
         weights_bytes=reader.integer("weights_bytes", at_least=0),
         batch_size=reader.integer("batch_size", at_least=1),

@@ -13,7 +13,7 @@ _UNWANTED = ["onnx/*", "openvino/*", "checkpoint-*/*"]
 
 
 def hub_snapshot(reference: HubReference) -> Path:
-    """The folder of a snapshot on this disk, fetched if need be.
+    """The folder of a snapshot on this disk, fetched when no part of it is here.
 
     Raises:
         NotFoundError: it is in no local cache, and the hub cannot be asked or does not have it.

@@ -132,6 +132,7 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
         f"cannot read {path}",
         kind=ErrorKind.STORAGE_FAILED,
         checked=str(path),
+        expected="files that can be read",
         found=f"{type(error).__name__}: {error.strerror or error}",
         done="nothing was loaded",
         hint="check that the path is a readable folder and the disk is well",

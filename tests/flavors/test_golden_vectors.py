@@ -1,0 +1,286 @@
+"""Golden vectors: what is recorded, and that a wrong library is caught by them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from sentence_transformers import SentenceTransformer
+from support.adapters import ADAPTERS, computed
+from support.vectors import one_minus_cosine
+
+import pairlock
+from pairlock import ErrorKind, IntegrityError
+from pairlock.verification import Outcome
+from pairlock_flavors.torch_runtime.adapter_embedding import AdapterEmbedding
+from pairlock_flavors.torch_runtime.sentence_model import SentenceModel
+
+Change = Callable[[pytest.MonkeyPatch], None]
+
+
+def recorded(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The golden texts and vectors of a package."""
+    texts = json.loads((folder / "payload" / "golden.json").read_bytes())["texts"]
+    return texts, safetensors.numpy.load((folder / "payload" / "golden.safetensors").read_bytes())
+
+
+def test_a_full_model_records_thirteen_texts_in_both_roles(
+    packaged: Callable[[str], str], shared_registry: Any, tiny_prompts: Path
+) -> None:
+    """The recorded vectors are the library's own, in float32, for texts that tell mistakes apart."""
+    texts, vectors = recorded(shared_registry.folder_of(packaged("tiny_prompts")))
+    model = SentenceTransformer(str(tiny_prompts), device="cpu")
+    assert len(texts) == len(set(texts)) == 13
+    assert "" in texts
+    assert any(len(model.tokenizer(text)["input_ids"]) > model.max_seq_length for text in texts)
+    assert any(text != text.lower() for text in texts)
+    assert any(ord(letter) > 0x2E80 for text in texts for letter in text)
+    assert vectors.keys() == {"query", "text"}
+    assert {array.dtype for array in vectors.values()} == {np.dtype("float32")}
+    assert one_minus_cosine(vectors["query"], model.encode_query(texts)) <= 1e-12
+    assert one_minus_cosine(vectors["text"], model.encode_document(texts)) <= 1e-12
+    assert one_minus_cosine(vectors["query"], vectors["text"]) > 1e-4
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_records_its_base_s_vectors_too(
+    name: str,
+    packaged: Callable[[str], str],
+    adapter_folders: Callable[[str], Path],
+    shared_registry: Any,
+    tiny_model: Path,
+) -> None:
+    """Both roles are recorded with and without the adapter, and the shift between them."""
+    folder = shared_registry.folder_of(packaged(name))
+    texts, vectors = recorded(folder)
+    base = SentenceTransformer(str(tiny_model), device="cpu").encode(texts)
+    assert vectors.keys() == {"query", "text", "base_query", "base_text"}
+    assert one_minus_cosine(vectors["base_query"], base) <= 1e-12
+    assert one_minus_cosine(vectors["query"], computed(name, adapter_folders(name), base)) <= 1e-8
+    assert np.array_equal(vectors["text"], vectors["base_text"])
+    shift = json.loads((folder / "pairlock.json").read_bytes())["golden"]["adapter_shift"]
+    expected = np.linalg.norm(vectors["query"].astype(float) - vectors["base_query"], axis=1).max()
+    assert shift == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["tiny_model", "tiny_unnormalized", "tiny_dense", *ADAPTERS])
+def test_golden_vectors_pass_on_request(
+    name: str, packaged: Callable[[str], str], shared_registry: Any
+) -> None:
+    """A load with golden=True recomputes them, and its receipt says so; verify does too."""
+    uri = packaged(name)
+    asked = {check.name for check in pairlock.receipt(pairlock.load(uri, golden=True)).checks}
+    unasked = {check.name for check in pairlock.receipt(pairlock.load(uri)).checks}
+    assert asked - unasked == {"golden vectors"}
+    verification = pairlock.verify(uri)
+    golden = verification.checks[-1]
+    assert verification.passed
+    assert (golden.name, golden.outcome) == ("golden vectors", Outcome.PASSED)
+    assert {"query", "text"} <= golden.figures.keys()
+    assert all(figure["one_minus_cosine"] <= 1e-8 for figure in golden.figures.values())
+    assert pairlock.verify(uri, golden=False).checks[-1].outcome is Outcome.SKIPPED
+
+
+def _skip_normalisation(patched: pytest.MonkeyPatch) -> None:
+    from sentence_transformers.models import Normalize
+
+    patched.setattr(Normalize, "forward", lambda _self, features, **_kwargs: features)
+
+
+def _cut_length(patched: pytest.MonkeyPatch) -> None:
+    encode = SentenceTransformer.encode
+
+    def shorter(self: SentenceTransformer, *args: Any, **kwargs: Any) -> Any:
+        self.max_seq_length = 32
+        return encode(self, *args, **kwargs)
+
+    patched.setattr(SentenceTransformer, "encode", shorter)
+
+
+def _drop_prompts(patched: pytest.MonkeyPatch) -> None:
+    encode = SentenceTransformer.encode
+
+    def bare(self: SentenceTransformer, *args: Any, **kwargs: Any) -> Any:
+        return encode(self, *args, **{**kwargs, "prompt": ""})
+
+    patched.setattr(SentenceTransformer, "encode", bare)
+
+
+def _swap_roles(patched: pytest.MonkeyPatch) -> None:
+    from pairlock.manifest import Role
+
+    encode = SentenceModel.encode
+
+    def swapped(self: SentenceModel, texts: Any, role: Role) -> Any:
+        return encode(self, texts, Role.TEXT if role is Role.QUERY else Role.QUERY)
+
+    patched.setattr(SentenceModel, "encode", swapped)
+
+
+def _other_pooling(patched: pytest.MonkeyPatch) -> None:
+    from sentence_transformers.models import Pooling
+
+    forward = Pooling.forward
+
+    def unmasked(self: Any, features: dict[str, Any], **kwargs: Any) -> Any:
+        mask = torch.ones_like(features["attention_mask"])
+        return forward(self, {**features, "attention_mask": mask}, **kwargs)
+
+    patched.setattr(Pooling, "forward", unmasked)
+
+
+def _keep_case(patched: pytest.MonkeyPatch) -> None:
+    encode = SentenceTransformer.encode
+
+    def shouted(self: SentenceTransformer, texts: list[str], **kwargs: Any) -> Any:
+        return encode(self, [text.replace("é", "e-") for text in texts], **kwargs)
+
+    patched.setattr(SentenceTransformer, "encode", shouted)
+
+
+def _not_a_number(patched: pytest.MonkeyPatch) -> None:
+    encode = SentenceTransformer.encode
+
+    def broken(self: SentenceTransformer, *args: Any, **kwargs: Any) -> Any:
+        return encode(self, *args, **kwargs) * np.float32("nan")
+
+    patched.setattr(SentenceTransformer, "encode", broken)
+
+
+def _scaled(patched: pytest.MonkeyPatch) -> None:
+    encode = SentenceTransformer.encode
+
+    def longer(self: SentenceTransformer, *args: Any, **kwargs: Any) -> Any:
+        return encode(self, *args, **kwargs) * np.float32(1.001)
+
+    patched.setattr(SentenceTransformer, "encode", longer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _skip_normalisation,
+        _cut_length,
+        _drop_prompts,
+        _swap_roles,
+        _other_pooling,
+        _keep_case,
+        _not_a_number,
+        _scaled,
+    ],
+)
+def test_a_library_that_embeds_otherwise_is_caught(
+    change: Change,
+    packaged: Callable[[str], str],
+    shared_registry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Right bytes under a library with another setting are caught by the golden vectors."""
+    uri = packaged("tiny_prompts")
+    with monkeypatch.context() as patched:
+        change(patched)
+        with pytest.raises(IntegrityError) as caught:
+            pairlock.load(uri, golden=True)
+        assert caught.value.kind is ErrorKind.GOLDEN
+        assert caught.value.findings
+        verification = pairlock.verify(uri)
+        assert not verification.passed
+        assert verification.checks[-1].outcome is Outcome.FAILED
+        assert verification.checks[0].outcome is Outcome.PASSED
+    assert pairlock.load(uri, golden=True)
+
+
+def _skip_adapter(patched: pytest.MonkeyPatch) -> None:
+    patched.setattr(AdapterEmbedding, "vectors", AdapterEmbedding.base_vectors)
+
+
+def _half_adapter(patched: pytest.MonkeyPatch) -> None:
+    vectors = AdapterEmbedding.vectors
+
+    def half(self: AdapterEmbedding, texts: Any, role: Any) -> Any:
+        return (vectors(self, texts, role) + self.base_vectors(texts, role)) / 2
+
+    patched.setattr(AdapterEmbedding, "vectors", half)
+
+
+def _adapter_on_documents(patched: pytest.MonkeyPatch) -> None:
+    def both(self: AdapterEmbedding, texts: Any, role: Any) -> Any:
+        with torch.inference_mode():
+            return self._adapter(torch.from_numpy(self.base_vectors(texts, role))).numpy()
+
+    patched.setattr(AdapterEmbedding, "vectors", both)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (_skip_adapter, ErrorKind.ADAPTER_NOT_APPLIED),
+        (_half_adapter, ErrorKind.ADAPTER_NOT_APPLIED),
+        (_adapter_on_documents, ErrorKind.GOLDEN),
+    ],
+)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_adapter_that_is_not_applied_as_recorded_is_caught(
+    name: str,
+    change: Change,
+    kind: ErrorKind,
+    packaged: Callable[[str], str],
+    shared_registry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An adapter that is left out, half applied or applied to documents is told apart."""
+    uri = packaged(name)
+    with monkeypatch.context() as patched:
+        change(patched)
+        with pytest.raises(IntegrityError) as caught:
+            pairlock.load(uri, golden=True)
+        assert caught.value.kind is kind
+        assert not pairlock.verify(uri).passed
+    assert pairlock.load(uri, golden=True)
+
+
+def test_a_model_that_is_built_otherwise_is_refused_without_being_asked(
+    packaged: Callable[[str], str], shared_registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other modules or pooling than recorded are refused at every load, golden or not."""
+    from pairlock_flavors.torch_runtime import assemble
+
+    uri = packaged("tiny_model")
+    read = assemble.load_sentence_transformer
+
+    def without_normalize(*args: Any, **kwargs: Any) -> Any:
+        model = read(*args, **kwargs)
+        del model[-1]
+        return model
+
+    monkeypatch.setattr(assemble, "load_sentence_transformer", without_normalize)
+    with pytest.raises(IntegrityError) as caught:
+        pairlock.load(uri)
+    assert caught.value.kind is ErrorKind.ENCODE_SETTINGS
+    assert not pairlock.verify(uri).passed
+
+
+def test_a_model_that_differs_between_loads_is_never_packaged(
+    tiny_model: Path, registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packaging proves that a second, fresh load gives the recorded vectors."""
+    from pairlock_flavors.torch_runtime import assemble
+
+    read = assemble.load_sentence_transformer
+
+    def made_up(*args: Any, **kwargs: Any) -> Any:
+        model = read(*args, **kwargs)
+        torch.nn.init.normal_(next(model.parameters()))
+        return model
+
+    monkeypatch.setattr(assemble, "load_sentence_transformer", made_up)
+    with pytest.raises(IntegrityError) as caught:
+        registry.log(tiny_model, "random")
+    assert caught.value.kind is ErrorKind.NOT_REPRODUCIBLE
+    assert registry.versions("random") == []

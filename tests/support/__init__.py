@@ -1,0 +1,1 @@
+"""What the tests share: tiny models, adapters, registries, and ways to damage files."""

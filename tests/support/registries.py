@@ -1,0 +1,100 @@
+"""Registries of their own for tests: sqlite, with artifacts beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+
+import pairlock
+from pairlock.catalog import ensure_database, locate
+from pairlock.references import parse_reference
+
+Snapshot = dict[str, tuple[int, ...]]
+
+
+@contextmanager
+def active(uri: str) -> Iterator[None]:
+    """Use a registry in MLflow, and the one before it afterwards."""
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+
+
+class Registry:
+    """A registry in a folder, and short ways to ask it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client of this registry."""
+        return MlflowClient(self.uri, self.uri)
+
+    def log(self, model: object, name: str, **kwargs: Any) -> str:
+        """Package and register a model; returns its URI."""
+        return pairlock.log_model(model, registered_model_name=name, **kwargs).uri
+
+    def versions(self, name: str) -> list[int]:
+        """The versions of a name."""
+        found = self.client.search_model_versions(f"name = '{name}'")
+        return sorted(int(version.version) for version in found)
+
+    def folder_of(self, uri: str) -> Path:
+        """The folder in which a model's bytes lie."""
+        return package_folder(uri)
+
+
+def package_folder(uri: str) -> Path:
+    """The folder in which a model's bytes lie, by the registry in use."""
+    return Path(locate(parse_reference(uri)).location)
+
+
+def new_registry(folder: Path, template: Path) -> Registry:
+    """A registry that is like a fresh one, copied from a fresh one because making one is slow."""
+    folder.mkdir(parents=True, exist_ok=True)
+    registry = Registry(folder)
+    shutil.copyfile(template / "mlflow.db", folder / "mlflow.db")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.execute(
+            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
+            (str(template), str(folder)),
+        )
+    database.close()
+    return registry
+
+
+def make_template(folder: Path) -> Path:
+    """A fresh registry to copy from."""
+    ensure_database(f"sqlite:///{folder}/mlflow.db")
+    return folder
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Everything under a folder by path: mode, inode, size and time of change."""
+    found: Snapshot = {}
+    for root, _, files in os.walk(folder):
+        for path in [Path(root), *(Path(root) / name for name in files)]:
+            status = path.lstat()
+            size = 0 if path.is_dir() else status.st_size
+            found[str(path.relative_to(folder))] = (
+                status.st_mode,
+                status.st_ino,
+                size,
+                status.st_mtime_ns,
+            )
+    return found

