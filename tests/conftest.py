@@ -176,7 +176,7 @@ def minilm_adapter(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Pa
 
 @pytest.fixture(scope="session")
 def packaged(shelf: Any, model_folders: MakeFolder, adapter_folders: MakeFolder) -> Any:
-    """The URI of any tiny model or adapter in the shared registry, packaged when first asked."""
+    """The URI of any model or adapter in the shared registry, packaged when it is first asked for."""
     from support.adapters import ADAPTERS
     from support.registries import active
 

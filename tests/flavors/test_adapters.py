@@ -16,13 +16,13 @@ from llama_index.embeddings.adapter import AdapterEmbeddingModel
 from llama_index.embeddings.adapter.utils import LinearLayer, TwoLayerNN
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from sentence_transformers import SentenceTransformer
+
+import pairlock
+from pairlock import ErrorKind, IntegrityError, InvalidInputError
 from support.adapters import ADAPTERS, computed
 from support.faults import FILE_FAULTS, damaged
 from support.models import PROMPTS, TEXTS, save_model
 from support.vectors import one_minus_cosine, same_norms
-
-import pairlock
-from pairlock import ErrorKind, IntegrityError, InvalidInputError
 
 BAR = 1e-8
 

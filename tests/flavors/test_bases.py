@@ -16,15 +16,15 @@ import pytest
 from llama_index.embeddings.adapter import AdapterEmbeddingModel
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from sentence_transformers import SentenceTransformer
+
+import pairlock
+from pairlock import ErrorKind, IntegrityError, NotFoundError, PairlockError
+from pairlock.verification import Outcome
 from support.adapters import computed
 from support.faults import FOLDER_FAULTS, added, damaged
 from support.models import TEXTS
 from support.registries import active, new_registry
 from support.vectors import one_minus_cosine
-
-import pairlock
-from pairlock import ErrorKind, IntegrityError, NotFoundError, PairlockError
-from pairlock.verification import Outcome
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ORIGINS = ("folder", "hub", "mlflow.sentence_transformers")
@@ -279,9 +279,7 @@ def test_instructions_that_llama_index_knows_by_name_are_recorded(
     assert one_minus_cosine(query, unknown.get_query_embedding(TEXTS[0])) > 1e-4
 
 
-def test_an_mlflow_model_of_another_flavor_is_no_base(
-    linear_adapter: Path, registry: Any
-) -> None:
+def test_an_mlflow_model_of_another_flavor_is_no_base(linear_adapter: Path, registry: Any) -> None:
     """A pyfunc model without a Sentence-Transformers model inside is refused."""
     mlflow.pyfunc.log_model(
         name="other",

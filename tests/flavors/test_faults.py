@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import rfc8785
-from support.faults import PACKAGE_FAULTS, added, damaged
-from support.registries import new_registry
 
 import pairlock
 from pairlock import ErrorKind, FormatError, IntegrityError, NotFoundError, PairlockError
 from pairlock.verification import Outcome
+from support.faults import PACKAGE_FAULTS, added, damaged
+from support.registries import new_registry
 
 QUERY = "how do I get my money back"
 

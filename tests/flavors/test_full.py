@@ -14,11 +14,11 @@ import safetensors.torch
 import torch
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from sentence_transformers import SentenceTransformer
-from support.models import MAX_TOKENS, TEXTS, save_encoder
-from support.vectors import one_minus_cosine
 
 import pairlock
 from pairlock import ErrorKind, InvalidInputError
+from support.models import MAX_TOKENS, TEXTS, save_encoder
+from support.vectors import one_minus_cosine
 
 FULL_MODELS = (
     "tiny_model",
@@ -87,9 +87,7 @@ def test_every_way_of_naming_prompts_is_resolved_as_the_library_does(
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     config = folder / "config_sentence_transformers.json"
     settings = json.loads(config.read_text())
-    config.write_text(
-        json.dumps({**settings, "prompts": prompts, "default_prompt_name": default})
-    )
+    config.write_text(json.dumps({**settings, "prompts": prompts, "default_prompt_name": default}))
     own, model = pairlock.load(registry.log(folder, "prompted")), reference(folder)
     assert own.get_query_embedding("card") == model.encode_query(["card"])[0].tolist()
     assert own.get_text_embedding("card") == model.encode_document(["card"])[0].tolist()
@@ -126,9 +124,12 @@ def test_instructions_and_normalisation_may_be_given_at_packaging(
     own, model = pairlock.load(uri), reference(tiny_unnormalized)
     expected = model.encode(["q: card"], normalize_embeddings=True)[0].tolist()
     assert own.get_query_embedding("card") == expected
-    assert one_minus_cosine(
-        own.get_text_embedding("card"), model.encode(["t: card"], normalize_embeddings=True)
-    ) <= 1e-12
+    assert (
+        one_minus_cosine(
+            own.get_text_embedding("card"), model.encode(["t: card"], normalize_embeddings=True)
+        )
+        <= 1e-12
+    )
 
 
 def test_the_return_value_is_the_field_s_class_with_a_receipt(

@@ -12,14 +12,14 @@ import pytest
 import safetensors.numpy
 import torch
 from sentence_transformers import SentenceTransformer
-from support.adapters import ADAPTERS, computed
-from support.vectors import one_minus_cosine
 
 import pairlock
 from pairlock import ErrorKind, IntegrityError
 from pairlock.verification import Outcome
 from pairlock_flavors.torch_runtime.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.sentence_model import SentenceModel
+from support.adapters import ADAPTERS, computed
+from support.vectors import one_minus_cosine
 
 Change = Callable[[pytest.MonkeyPatch], None]
 
@@ -135,13 +135,13 @@ def _other_pooling(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(Pooling, "forward", unmasked)
 
 
-def _keep_case(patched: pytest.MonkeyPatch) -> None:
+def _other_accents(patched: pytest.MonkeyPatch) -> None:
     encode = SentenceTransformer.encode
 
-    def shouted(self: SentenceTransformer, texts: list[str], **kwargs: Any) -> Any:
+    def respelled(self: SentenceTransformer, texts: list[str], **kwargs: Any) -> Any:
         return encode(self, [text.replace("é", "e-") for text in texts], **kwargs)
 
-    patched.setattr(SentenceTransformer, "encode", shouted)
+    patched.setattr(SentenceTransformer, "encode", respelled)
 
 
 def _not_a_number(patched: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def _scaled(patched: pytest.MonkeyPatch) -> None:
         _drop_prompts,
         _swap_roles,
         _other_pooling,
-        _keep_case,
+        _other_accents,
         _not_a_number,
         _scaled,
     ],

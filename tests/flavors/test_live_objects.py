@@ -14,12 +14,12 @@ from llama_index.embeddings.adapter import AdapterEmbeddingModel
 from llama_index.embeddings.adapter.utils import LinearLayer, TwoLayerNN
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from sentence_transformers import SentenceTransformer
-from support.adapters import ADAPTERS
-from support.models import PROMPTS, TEXTS
-from support.vectors import one_minus_cosine, same_norms
 
 import pairlock
 from pairlock import ErrorKind, IntegrityError, InvalidInputError
+from support.adapters import ADAPTERS
+from support.models import PROMPTS, TEXTS
+from support.vectors import one_minus_cosine, same_norms
 
 
 def same_vectors(own: Any, live: Any, bar: float = 1e-8) -> None:

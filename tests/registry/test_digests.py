@@ -86,9 +86,7 @@ def test_a_tree_digest_covers_every_file() -> None:
     assert len(digests) == 4
 
 
-@given(
-    paths=st.lists(st.text("abc/é", min_size=1), unique=True, max_size=6), seed=st.randoms()
-)
+@given(paths=st.lists(st.text("abc/é", min_size=1), unique=True, max_size=6), seed=st.randoms())
 def test_a_tree_digest_does_not_depend_on_order(paths: list[str], seed: st.DataObject) -> None:
     """The order in which files are listed does not matter."""
     records = [replace(RECORD, path=path) for path in paths]
@@ -98,7 +96,7 @@ def test_a_tree_digest_does_not_depend_on_order(paths: list[str], seed: st.DataO
 
 
 def test_canonical_json_is_rfc_8785() -> None:
-    """Keys are sorted, numbers are written as ECMAScript does, and nothing is escaped needlessly."""
+    """Keys are sorted, numbers are written as ECMAScript does, and only controls are escaped."""
     document = {"b": [1e-8, 0.5, 5.0, 1e21], "a": {"é": None, "": True}, "\u20ac": "\n"}
     expected = '{"a":{"":true,"é":null},"b":[1e-8,0.5,5,1e+21],"€":"\\n"}'
     assert canonical_json(document) == expected.encode()

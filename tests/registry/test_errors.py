@@ -73,9 +73,7 @@ PUBLISHED_KINDS = {
     "device-unavailable",
     "storage-failed",
 }
-FINDING = Finding(
-    kind=ErrorKind.FILE_SIZE, place="payload/a", expected="3 bytes", found="4 bytes"
-)
+FINDING = Finding(kind=ErrorKind.FILE_SIZE, place="payload/a", expected="3 bytes", found="4 bytes")
 
 
 def full_error(category: type[PairlockError]) -> PairlockError:

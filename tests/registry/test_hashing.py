@@ -27,9 +27,7 @@ WEIGHTS = "payload/model/weights"
 
 def records() -> list[FileRecord]:
     return [
-        FileRecord(
-            path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
-        )
+        FileRecord(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for path, content in CONTENTS.items()
     ]
 
@@ -211,7 +209,7 @@ def test_progress_is_told_every_byte(package: Path) -> None:
 
     class Watching:
         @contextmanager
-        def step(self, name: str, total_bytes: int | None = None):  # noqa: ANN202
+        def step(self, name: str, total_bytes: int | None = None):
             totals.append(total_bytes)
             yield heard.append
 
@@ -253,9 +251,7 @@ def overwrite_in_place_keeping_the_time(path: Path) -> None:
         folder,
     ],
 )
-def test_a_change_after_the_proof_is_noticed(
-    package: Path, change: Callable[[Path], None]
-) -> None:
+def test_a_change_after_the_proof_is_noticed(package: Path, change: Callable[[Path], None]) -> None:
     """Bytes that change between the proof and the read are an error and not a vector."""
     findings, proved = prove(package)
     assert findings == ()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind
-from pairlock.integrity import compare_digest, compare_entries
+from pairlock.integrity import compare_anchors, compare_digest, compare_entries
 from pairlock.stores import Entry, EntryType
 
 RECORD = FileRecord(path="payload/a", size_bytes=3, sha256="ab" * 32)
@@ -95,3 +95,14 @@ def test_another_digest_is_a_finding_with_both_values() -> None:
     assert finding.place == RECORD.path
     assert "ab" * 32 in finding.expected
     assert "cd" * 32 in finding.found
+
+
+def test_every_anchor_that_differs_is_a_finding() -> None:
+    """A package is compared with each digest recorded elsewhere; equal ones are no finding."""
+    anchors = {"version tag": "sha256:aa", "caller": "sha256:bb", "logged model": "sha256:cc"}
+    findings = compare_anchors("sha256:bb", anchors)
+    assert [finding.kind for finding in findings] == [ErrorKind.PACKAGE_DIGEST] * 2
+    assert {finding.expected for finding in findings} == {"sha256:aa", "sha256:cc"}
+    assert {finding.found for finding in findings} == {"sha256:bb"}
+    assert compare_anchors("sha256:bb", {"caller": "sha256:bb"}) == ()
+    assert compare_anchors("sha256:bb", {}) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,7 @@ def look(root: Path, files: Files) -> Layout:
 
 def model(**changes: Any) -> Files:
     """The model's files with some replaced; `__` stands for `/` and `_dot_` for a dot."""
-    named = {
-        key.replace("__", "/").replace("_dot_", "."): value for key, value in changes.items()
-    }
+    named = {key.replace("__", "/").replace("_dot_", "."): value for key, value in changes.items()}
     return without({**MODEL, **named}, *(key for key, value in named.items() if value is None))
 
 
@@ -116,7 +115,7 @@ def test_a_whole_model_belongs(tmp_path: Path) -> None:
 
 
 def test_what_trainers_leave_behind_is_left_out(tmp_path: Path) -> None:
-    """Optimizers, checkpoints, other runtimes, pickles and code are left out, each with a reason."""
+    """Optimizers, checkpoints, other runtimes, pickles, code: left out, each with a reason."""
     junk: Files = {
         ".gitattributes": b"",
         "optimizer.pt": b"",
@@ -188,9 +187,7 @@ def test_a_model_that_lost_its_modules_is_refused(tmp_path: Path, trace: str) ->
     assert_incomplete(tmp_path, {**ENCODER, trace: {}})
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "model.safetensors", "1_Pooling/config.json"]
-)
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "1_Pooling/config.json"])
 def test_a_missing_part_is_refused(tmp_path: Path, name: str) -> None:
     """A model without its configuration, weights or pooling is not complete."""
     assert_incomplete(tmp_path, without(MODEL, name))
@@ -413,6 +410,15 @@ def test_links_do_not_count_as_files(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         recognise(listing_of(LocalStore(tmp_path)))
     assert caught.value.kind is ErrorKind.MODEL_INCOMPLETE
+
+
+def test_a_name_that_is_no_unicode_can_be_written_down(tmp_path: Path) -> None:
+    """What is left out goes into the manifest, so that its name must be valid text there."""
+    listing = listing_of(LocalStore(write(tmp_path, MODEL)))
+    layout = recognise(replace(listing, sizes={**listing.sizes, "notes-\udcff.txt": 1}))
+    assert isinstance(layout, SentenceTransformersLayout)
+    ((path, _),) = layout.left_out
+    assert path.encode("utf-8")
 
 
 # --- adapters

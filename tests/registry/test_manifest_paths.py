@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -78,10 +79,9 @@ def based_on(*paths: str, in_order: bool = True) -> dict[str, Any]:
     document = sample()
     files = [file_data(path) for path in (sorted(paths) if in_order else paths)]
     document["base"]["files"] = files
-    try:
+    # what cannot be written as JSON has no digest; the path is refused all the same
+    with suppress(ValueError):
         document["base"]["tree_digest"] = digest_of(files)
-    except ValueError:
-        pass  # not writable as JSON, so that it has no digest; the path is refused all the same
     return document
 
 

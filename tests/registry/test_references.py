@@ -209,8 +209,21 @@ def test_a_file_uri_without_a_path_on_this_machine_is_refused(text: str) -> None
 
 
 PIECES = st.sampled_from(
-    ["models:", "runs:", "hf:", "file:", "s3:", "/", "//", "@", "a", "m-", "1", ".", "~", "%00"]
-    + [COMMIT, MODEL_ID, "latest", "Production", " ", "[", "\x00"]
+    [
+        COMMIT,
+        MODEL_ID,
+        "latest",
+        "Production",
+        "s3:",
+        *"/@a1.~ [\x00",
+        "//",
+        "m-",
+        "%00",
+        "models:",
+        "runs:",
+        "hf:",
+        "file:",
+    ]
 )
 
 

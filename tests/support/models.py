@@ -26,7 +26,9 @@ TEXTS = [
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _MARKS = ".,:;!?'\"()<>/@%#$&*+-=[]_|{}"
-_WORDS = "how do i get my money back refund invoice payment card the of and a to is as query document"
+_WORDS = (
+    "how do i get my money back refund invoice payment card the of and a to is as query document"
+)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

@@ -52,9 +52,14 @@ def _command(run: Callable[..., int]) -> None:
         output = Output(Format(kwargs["format"]))
         try:
             code = run(*args, **kwargs)
+            sys.stdout.flush()
         except PairlockError as error:
             output.error(error)
             code = exit_codes.exit_code(error)
+        except BrokenPipeError:
+            # whoever read the output has had enough, which is nobody's failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = exit_codes.DONE
         raise typer.Exit(code)
 
     app.command(epilog=exit_codes.HELP)(guarded)
@@ -71,10 +76,6 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         app()
-    except BrokenPipeError:
-        # whoever read the output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(exit_codes.DONE) from None
     except Exception:  # noqa: BLE001 - the last line of defence: it says that this is our defect
         traceback.print_exc()
         print(
