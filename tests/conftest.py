@@ -175,8 +175,10 @@ def minilm_adapter(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Pa
 
 
 @pytest.fixture(scope="session")
-def packaged(shelf: Any, model_folders: MakeFolder, adapter_folders: MakeFolder) -> Any:
-    """The URI of any model or adapter in the shared registry, packaged when it is first asked for."""
+def packaged(
+    shelf: Any, model_folders: MakeFolder, adapter_folders: MakeFolder, minilm: Path
+) -> Any:
+    """The URI of any model or adapter in the shared registry, packaged when first asked for."""
     from support.adapters import ADAPTERS
     from support.registries import active
 
@@ -186,7 +188,9 @@ def packaged(shelf: Any, model_folders: MakeFolder, adapter_folders: MakeFolder)
         if name not in made:
             is_adapter = name in ADAPTERS
             base = uri("tiny_model") if is_adapter else None
-            folder = adapter_folders(name) if is_adapter else model_folders(name)
+            folder = minilm
+            if name != "minilm":
+                folder = adapter_folders(name) if is_adapter else model_folders(name)
             with active(shelf.uri):
                 made[name] = shelf.log(folder, name, base=base)
         return made[name]

@@ -171,7 +171,10 @@ def adapter_applied(
     """
     import numpy as np
 
-    if found.shape != adapted.shape or adapter_shift(adapted, base) < TELLABLE_SHIFT:
+    if (
+        not found.shape == adapted.shape == base.shape
+        or adapter_shift(adapted, base) < TELLABLE_SHIFT
+    ):
         return None
     shift = adapted.astype(np.float64) - base
     applied = float(((found.astype(np.float64) - base) * shift).sum() / (shift**2).sum())

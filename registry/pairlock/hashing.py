@@ -23,6 +23,9 @@ class ProvedFiles:
     size_bytes: int
     """How many bytes were hashed."""
 
+    whole_folder: str | None = None
+    """A folder of the store that may hold no other file, such as a package's payload."""
+
     def check_unchanged(self) -> None:
         """Prove that no file was written or replaced since it was hashed.
 
@@ -32,17 +35,20 @@ class ProvedFiles:
         Raises:
             IntegrityError: a file changed.
         """
-        for path, before in self.stamps.items():
-            if self.store.entry(path) != before:
-                raise IntegrityError(
-                    f"{self.store.local_path(path)} changed while it was being loaded",
-                    kind=ErrorKind.FILE_CHANGED,
-                    checked="size, time and inode, before and after the load",
-                    expected="a file that stays as it was when its sha256 was checked",
-                    found="another file, or the same one written to",
-                    done="what was loaded was thrown away",
-                    hint="find out what writes to the store, then load again",
-                )
+        changed = {path for path, before in self.stamps.items() if self.store.entry(path) != before}
+        if self.whole_folder is not None:
+            changed |= self.store.entries(self.whole_folder).keys() - self.stamps.keys()
+        if changed:
+            first = sorted(changed)[0]
+            raise IntegrityError(
+                f"{self.store.local_path(first)} changed while it was being loaded",
+                kind=ErrorKind.FILE_CHANGED,
+                checked="size, time and inode of every file, before and after the load",
+                expected="files that stay as they were when their sha256 was checked",
+                found=f"changed or added: {', '.join(sorted(changed)[:5])}",
+                done="what was loaded was thrown away",
+                hint="find out what writes to the store, then load again",
+            )
 
 
 def prove_files(
@@ -51,6 +57,7 @@ def prove_files(
     observed: Mapping[str, Entry],
     *,
     progress: Progress,
+    whole_folder: str | None = None,
 ) -> tuple[tuple[Finding, ...], ProvedFiles]:
     """Compare what is there with what is listed, and hash every file whose size is right.
 
@@ -59,6 +66,7 @@ def prove_files(
         expected: what a manifest or a pin lists, by paths relative to the store.
         observed: what lies there, by the same paths.
         progress: told about the bytes hashed.
+        whole_folder: a folder of the store in which nothing else may lie, now and later.
 
     Returns:
         Every finding (empty when all is well) and the proved files.
@@ -80,7 +88,10 @@ def prove_files(
             if finding := compare_digest(record, sha256):
                 findings.append(finding)
     stamps = {record.path: observed[record.path] for record in sound}
-    return tuple(findings), ProvedFiles(store=store, stamps=stamps, size_bytes=size_bytes)
+    proved = ProvedFiles(
+        store=store, stamps=stamps, size_bytes=size_bytes, whole_folder=whole_folder
+    )
+    return tuple(findings), proved
 
 
 def _unreadable(store: LocalStore, path: str, error: OSError) -> StorageError:

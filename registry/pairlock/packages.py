@@ -72,7 +72,13 @@ def examine_package(
     anchors = dict(located.anchors)
     if expected_digest is not None:
         anchors["caller"] = checked_digest(expected_digest)
-    findings, proved = prove_files(store, manifest.files, store.entries(PAYLOAD), progress=progress)
+    findings, proved = prove_files(
+        store,
+        manifest.files,
+        store.entries(PAYLOAD),
+        progress=progress,
+        whole_folder=PAYLOAD,
+    )
     return Package(
         located=located,
         manifest=manifest,

@@ -23,6 +23,9 @@ LEGACY_STAGES = ("None", "Staging", "Production", "Archived")
 
 # MLflow refuses / and : in names; it accepts @ and % and then cannot load the model.
 _NAME_REFUSED = re.compile(r"[/:@%\x00-\x1f]")
+_MAX_VERSION_DIGITS = 18
+# The hub's own rule for names (huggingface_hub.utils.validate_repo_id).
+_REPOSITORY = re.compile(r"(?:[A-Za-z0-9](?:[\w.-]*\w)?/)?[A-Za-z0-9_](?:[\w.-]*\w)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/", re.IGNORECASE)
 
@@ -146,10 +149,13 @@ def parse_reference(text: str) -> Reference:
     if text.startswith(("hf://", "hf:")):
         return _parse_hub(text)
     if text.startswith("file:"):
-        return FolderReference(Path(unquote(urlsplit(text).path)))
+        return _parse_file(text)
     if match := _SCHEME.match(text):
         return RemoteReference(text, match.group(1).lower())
-    return FolderReference(Path(text).expanduser().absolute())
+    try:
+        return FolderReference(Path(text).expanduser().absolute())
+    except RuntimeError as error:
+        raise _invalid(text, "a folder", str(error)) from error
 
 
 def check_model_name(name: str) -> None:
@@ -178,8 +184,10 @@ def _parse_models(text: str) -> Reference:
         raise _invalid(text, "models:/name/3, models:/name@alias or models:/m-<id>", text)
     if "@" in body:
         name, _, alias = body.partition("@")
-        if not name or not alias or "/" in alias:
+        if any(not part or _NAME_REFUSED.search(part) for part in (name, alias)):
             raise _invalid(text, "models:/name@alias", text)
+        if alias.lower() == "latest":
+            raise _latest(text, name)
         return AliasReference(name, alias)
     name, _, suffix = body.partition("/")
     if not suffix:
@@ -191,18 +199,14 @@ def _parse_models(text: str) -> Reference:
             "a bare name",
             hint=f"write models:/{name}/1 for version 1 or models:/{name}@production for an alias",
         )
-    if suffix.isascii() and suffix.isdigit() and int(suffix) > 0:
+    is_number = suffix.isascii() and suffix.isdigit() and len(suffix) <= _MAX_VERSION_DIGITS
+    if is_number and int(suffix) > 0:
         return VersionReference(name, int(suffix))
     for stage in LEGACY_STAGES:
         if suffix.lower() == stage.lower():
             return StageReference(name, stage)
     if suffix.lower() == "latest":
-        raise _invalid(
-            text,
-            "a version number, an alias or a stage",
-            '"latest", which names other bytes from one day to the next',
-            hint=f"write the number, or an alias that somebody moves on purpose: models:/{name}@…",
-        )
+        raise _latest(text, name)
     raise _invalid(
         text,
         f"a version number or one of {', '.join(LEGACY_STAGES)} after the name",
@@ -213,7 +217,7 @@ def _parse_models(text: str) -> Reference:
 
 def _parse_runs(text: str) -> RunReference:
     run_id, _, name = text.removeprefix("runs:").lstrip("/").partition("/")
-    if not run_id or not name:
+    if not run_id or not name.strip("/"):
         raise _invalid(text, "runs:/<run id>/<model name>", text)
     return RunReference(run_id, name.rstrip("/"))
 
@@ -221,7 +225,8 @@ def _parse_runs(text: str) -> RunReference:
 def _parse_hub(text: str) -> HubReference:
     repository, _, commit = text.removeprefix("hf:").lstrip("/").partition("@")
     form = "hf://org/name@<40 hex digits of a commit>"
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
+    refused = "--" in repository or ".." in repository or repository.endswith(".git")
+    if refused or len(repository) > 96 or not _REPOSITORY.fullmatch(repository):
         raise _invalid(text, form, f"the repository {repository!r}")
     if not _COMMIT.fullmatch(commit):
         raise _invalid(
@@ -232,6 +237,26 @@ def _parse_hub(text: str) -> HubReference:
             "or from the folder name under snapshots/ in your hub cache",
         )
     return HubReference(repository, commit)
+
+
+def _parse_file(text: str) -> FolderReference:
+    try:
+        split = urlsplit(text)
+    except ValueError as error:
+        raise _invalid(text, "file:///path/to/folder", str(error)) from error
+    path = unquote(split.path)
+    if split.netloc not in {"", "localhost"} or not path.startswith("/") or "\x00" in path:
+        raise _invalid(text, "file:///path/to/folder", text)
+    return FolderReference(Path(path))
+
+
+def _latest(text: str, name: str) -> InvalidInputError:
+    return _invalid(
+        text,
+        "a version number, an alias or a stage",
+        '"latest", which names other bytes from one day to the next',
+        hint=f"write the number, or an alias that somebody moves on purpose: models:/{name}@…",
+    )
 
 
 def _invalid(text: str, expected: str, found: str, *, hint: str = "") -> InvalidInputError:

@@ -76,11 +76,11 @@ def test_an_adapter_computes_what_llama_index_computes_on_the_same_files(
 
 
 def test_an_adapter_on_real_weights_computes_what_was_trained(
-    minilm: Path, minilm_adapter: Path, registry: Any
+    minilm: Path, minilm_adapter: Path, packaged: Callable[[str], str], shared_registry: Any
 ) -> None:
     """The same holds for a linear adapter on the real MiniLM, in both roles."""
-    base_uri = registry.log(minilm, "minilm")
-    own = pairlock.load(registry.log(minilm_adapter, "support", base=base_uri), golden=True)
+    uri = shared_registry.log(minilm_adapter, "support", base=packaged("minilm"))
+    own = pairlock.load(uri, golden=True)
     base = base_vectors(minilm, TEXTS)
     queries = [own.get_query_embedding(text) for text in TEXTS]
     assert one_minus_cosine(queries, computed("linear", minilm_adapter, base)) <= BAR

@@ -278,9 +278,11 @@ def test_weights_written_over_in_the_store_do_not_reach_a_loaded_model(
     assert own.get_text_embedding_batch(TEXTS) == before
 
 
-def test_real_weights_give_the_real_vectors(minilm: Path, registry: Any) -> None:
+def test_real_weights_give_the_real_vectors(
+    minilm: Path, packaged: Callable[[str], str], shared_registry: Any
+) -> None:
     """MiniLM through a package gives what Sentence-Transformers gives on its folder."""
-    own, model = pairlock.load(registry.log(minilm, "minilm"), golden=True), reference(minilm)
+    own, model = pairlock.load(packaged("minilm"), golden=True), reference(minilm)
     assert own.get_query_embedding(TEXTS[0]) == model.encode_query([TEXTS[0]])[0].tolist()
     assert own.get_text_embedding_batch(TEXTS) == model.encode_document(TEXTS).tolist()
 
@@ -296,7 +298,7 @@ def test_real_weights_give_the_real_vectors(minilm: Path, registry: Any) -> None
 def test_missing_weights_are_refused(
     tensor: str, tiny_model: Path, tmp_path: Path, registry: Any
 ) -> None:
-    """A model whose file lacks a tensor is refused, by the tensor's name, and no version is made."""
+    """A model whose file lacks a tensor is refused, by name, and no version is made."""
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     weights = folder / "model.safetensors"
     tensors = safetensors.torch.load(weights.read_bytes())

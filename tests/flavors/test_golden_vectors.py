@@ -33,7 +33,7 @@ def recorded(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
 def test_a_full_model_records_thirteen_texts_in_both_roles(
     packaged: Callable[[str], str], shared_registry: Any, tiny_prompts: Path
 ) -> None:
-    """The recorded vectors are the library's own, in float32, for texts that tell mistakes apart."""
+    """The recorded vectors are the library's own, for texts that tell mistakes apart."""
     texts, vectors = recorded(shared_registry.folder_of(packaged("tiny_prompts")))
     model = SentenceTransformer(str(tiny_prompts), device="cpu")
     assert len(texts) == len(set(texts)) == 13

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,48 +56,51 @@ def whole_or_nothing(registry: Registry, name: str, model: Path) -> None:
         assert own.get_query_embedding(QUERY) == expected
 
 
-def run_crashes(job: str, root: Path, model: Path) -> dict[str, int]:
-    """Run the program of `support/crashes.py`."""
+@dataclass(frozen=True)
+class Aftermath:
+    """What the program of `support/crashes.py` left behind."""
+
+    registries: dict[str, Registry]
+    killed: dict[str, int]
+    raced: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def aftermath(
+    tmp_path_factory: pytest.TempPathFactory, registry_template: Path, tiny_model: Path
+) -> Aftermath:
+    """A registry for each point at which a process killed itself, and one that several made."""
+    root = tmp_path_factory.mktemp("crashes")
+    registries = {}
+    for name in (*crashes.POINTS, "race"):
+        if name in {"creating-the-registry", "race"}:
+            (root / name).mkdir()
+            registries[name] = Registry(root / name)
+        else:
+            registries[name] = new_registry(root / name, registry_template)
     done = subprocess.run(
-        [sys.executable, crashes.__file__, job, str(root), str(model)],
+        [sys.executable, crashes.__file__, str(root), str(tiny_model)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    ends: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    assert set(ends.values()) <= {0, -signal.SIGKILL}, done.stderr
-    return ends
-
-
-@pytest.fixture(scope="module")
-def killed(
-    tmp_path_factory: pytest.TempPathFactory, registry_template: Path, tiny_model: Path
-) -> dict[str, Registry]:
-    """A registry for each point at which a packaging process killed itself."""
-    root = tmp_path_factory.mktemp("killed")
-    registries = {}
-    for point in crashes.POINTS:
-        if point == "creating-the-registry":
-            (root / point).mkdir()
-            registries[point] = Registry(root / point)
-        else:
-            registries[point] = new_registry(root / point, registry_template)
-    ends = run_crashes("kill", root, tiny_model)
-    assert ends == dict.fromkeys(crashes.POINTS, -signal.SIGKILL)
-    return registries
+    ends = json.loads(done.stdout.splitlines()[-1])
+    return Aftermath(registries=registries, killed=ends["kill"], raced=ends["race"])
 
 
 @pytest.mark.parametrize("point", crashes.POINTS)
 def test_a_killed_packaging_leaves_no_version_that_loads_wrongly(
-    point: str, killed: dict[str, Registry], tiny_model: Path
+    point: str, aftermath: Aftermath, tiny_model: Path
 ) -> None:
     """Killed at any point, packaging leaves a whole version or none, and can be run again."""
-    registry = killed[point]
+    registry = aftermath.registries[point]
+    assert aftermath.killed[point] == -signal.SIGKILL
     with active(registry.uri):
-        if point != "creating-the-registry":
-            left = registry.versions("crashed")
-            assert left == ([1] if point == "after-version" else [])
+        if point == "creating-the-registry":
+            assert not (registry.folder / "mlflow.db").exists()
+        else:
+            assert registry.versions("crashed") == ([1] if point == "after-version" else [])
             whole_or_nothing(registry, "crashed", tiny_model)
         uri = registry.log(tiny_model, "crashed")
         own = pairlock.load(uri, golden=True)
@@ -105,18 +109,16 @@ def test_a_killed_packaging_leaves_no_version_that_loads_wrongly(
 
 
 def test_processes_that_create_a_registry_together_all_succeed(
-    tmp_path: Path, tiny_model: Path
+    aftermath: Aftermath, tiny_model: Path
 ) -> None:
     """Several processes that log into a registry that is not there yet all succeed."""
-    root = tmp_path / "registry"
-    root.mkdir()
-    ends = run_crashes("race", root, tiny_model)
-    assert list(ends.values()) == [0] * crashes.RACERS
-    registry = Registry(root)
+    registry = aftermath.registries["race"]
+    assert list(aftermath.raced.values()) == [0] * crashes.RACERS
     with active(registry.uri):
         assert registry.versions("raced") == list(range(1, crashes.RACERS + 1))
         whole_or_nothing(registry, "raced", tiny_model)
-    assert not [path for path in root.iterdir() if path.name.startswith(".mlflow.db.")]
+    left = [path.name for path in registry.folder.iterdir()]
+    assert not [name for name in left if name.startswith(".mlflow.db.")]
 
 
 def _golden(patched: pytest.MonkeyPatch, act: Callable[..., Any]) -> None:

@@ -286,6 +286,11 @@ def watched() -> Iterator[tuple[Events, SimpleSpanHandler]]:
     root.span_handlers.remove(spans)
 
 
+def method(span: Any) -> str:
+    """The method that a span is of, without class and number."""
+    return str(span.id_).partition("-")[0].rpartition(".")[2]
+
+
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", KINDS)
 def test_one_call_is_one_event_and_one_span(
@@ -294,7 +299,7 @@ def test_one_call_is_one_event_and_one_span(
     load: Callable[[str], Any],
     watched: tuple[Events, SimpleSpanHandler],
 ) -> None:
-    """Callbacks, instrumentation events and spans fire once for a public call, no more, no less."""
+    """Callbacks, instrumentation events and the public method's span come once for one call."""
     own = load(name)
     debug = LlamaDebugHandler(print_trace_on_end=False)
     own.callback_manager = CallbackManager([debug])
@@ -303,9 +308,27 @@ def test_one_call_is_one_event_and_one_span(
     found = [type(event) for event in events.seen]
     assert found == [EmbeddingStartEvent, EmbeddingEndEvent]
     assert events.seen[0].model_dict["package_digest"] == own.package_digest
-    assert len(spans.completed_spans) == 1
-    assert not spans.open_spans
     assert len(debug.get_event_pairs(CBEventType.EMBEDDING)) == 1
+    public = [span for span in spans.completed_spans if method(span).startswith(("get", "aget"))]
+    assert len(public) == 1
+    assert not spans.open_spans
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_spans_are_those_of_llama_index_s_own_class(
+    call: str,
+    load: Callable[[str], Any],
+    watched: tuple[Events, SimpleSpanHandler],
+    tiny_prompts: Path,
+) -> None:
+    """A trace of a loaded model has the spans that one of HuggingFaceEmbedding has."""
+    own, theirs = load("tiny_prompts"), HuggingFaceEmbedding(str(tiny_prompts), device="cpu")
+    traces = []
+    for embedding in (own, theirs):
+        watched[1].completed_spans.clear()
+        CALLS[call](embedding)
+        traces.append(sorted(method(span) for span in watched[1].completed_spans))
+    assert traces[0] == traces[1]
 
 
 def test_a_large_batch_is_handed_over_in_pieces(load: Callable[[str], Any]) -> None:

@@ -151,7 +151,7 @@ _JSON = st.recursive(
 )
 _UNKNOWN = st.dictionaries(_TEXT.map(lambda text: f"x-{text}") | st.just("unknown"), _JSON)
 _NAME = st.text("bcdghkt0189-_é漢", max_size=8).map(lambda text: f"f{text}")
-_NUMBER = st.floats(0, allow_infinity=False, allow_nan=False)
+_NUMBER = st.floats(0, 2**53 - 1)
 
 
 @st.composite

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -636,7 +637,7 @@ def test_replaced_values_are_refused_or_kept(kind: str, data: st.DataObject) -> 
     document = sample(kind)
     for place in data.draw(st.lists(st.sampled_from(_places(document)), max_size=3)):
         try:
-            at(document, place[:-1])[place[-1]] = data.draw(HOSTILE)
+            at(document, place[:-1])[place[-1]] = deepcopy(data.draw(HOSTILE))
         except (TypeError, KeyError, IndexError):
             continue  # an earlier change took the place away
     assert refused_or_round_trips(loose_bytes(document))

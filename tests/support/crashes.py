@@ -1,10 +1,10 @@
-"""A program that packages in forked processes: killed half-way, or many at once.
+"""A program that packages in forked processes: killed half-way, and many at once.
 
-    python crashes.py <job> <root> <model>
+    python crashes.py <root> <model>
 
-For the job `kill`, every point of `POINTS` is one process on the registry in `<root>/<point>`, which
-kills itself there. For the job `race`, several processes start together on the fresh registry in
-`<root>`. It prints how each process ended, as JSON: 0, or minus the signal.
+Every point of `POINTS` is one process on the registry in `<root>/<point>`, which kills itself
+there. Then several processes start together on the fresh registry in `<root>/race`. It prints how
+each process ended, as JSON: 0, or minus the signal.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _fork(work: Callable[[], None]) -> int:
         return process
     try:
         work()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - a forked process must not return
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         os._exit(1)
     os._exit(0)
@@ -124,15 +124,15 @@ def _race(root: Path, model: str) -> dict[str, int]:
 
 
 def main() -> None:
-    """Run a job."""
+    """Kill, then race."""
     # everything that can be imported before forking, so that the processes meet where they work
     import torch
 
     import pairlock_flavors.embedding  # noqa: F401
 
     torch.set_num_threads(1)
-    job, root, model = sys.argv[1:]
-    print(json.dumps({"kill": _kill, "race": _race}[job](Path(root), model)))
+    root, model = Path(sys.argv[1]), sys.argv[2]
+    print(json.dumps({"kill": _kill(root, model), "race": _race(root / "race", model)}))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from pairlock.errors import ErrorKind, StorageError
 
@@ -41,14 +41,21 @@ def ensure_database(uri: str) -> None:
         StorageError: the database cannot be made.
     """
     path = sqlite_path(uri)
-    if path is None or path.exists():
-        return  # an empty file is another process at work, or MLflow's to fill
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+    if path is None:
+        return
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    staged = path.with_name(f".{uuid.uuid4().hex}.new")
     try:
+        if path.exists():
+            return  # an empty file is another process at work, or MLflow's to fill
         path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLAlchemy tries for minutes where it cannot write; this says so at once
+        staged.touch(exist_ok=False)
         _create(staged, artifacts=path.parent / "mlruns")
         _publish(staged, path)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, ValueError, sqlite3.Error, SQLAlchemyError, MlflowException) as error:
         raise StorageError(
             f"cannot create the registry database {path}",
             kind=ErrorKind.STORAGE_FAILED,
@@ -61,14 +68,15 @@ def ensure_database(uri: str) -> None:
         ) from error
     finally:
         for leftover in (staged, staged.with_name(f"{staged.name}-journal")):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError, ValueError):
+                leftover.unlink()
 
 
 def _create(path: Path, *, artifacts: Path) -> None:
     with _quiet():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        uri = f"{_SQLITE}{path}"
+        uri = f"{_SQLITE}{quote(str(path))}"
         store = SqlAlchemyStore(uri, artifacts.as_posix())
         # MLflow keeps one engine per URI for the life of the process
         SqlAlchemyStore._engine_map.pop(uri, None)

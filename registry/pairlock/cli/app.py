@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 import traceback
@@ -74,6 +75,9 @@ def main() -> None:
     # MLflow phones home otherwise, which no command here was asked to do
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of foreign files may be no Unicode, and have to be printed all the same
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception:  # noqa: BLE001 - the last line of defence: it says that this is our defect

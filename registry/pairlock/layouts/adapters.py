@@ -73,7 +73,7 @@ def read_llama_index_adapter(listing: Listing) -> AdapterLayout:
             hint="save the adapter again",
         )
     left_out = tuple(
-        (path, "not part of the adapter")
+        (path.encode("utf-8", "backslashreplace").decode(), "not part of the adapter")
         for path in sorted(listing.sizes)
         if path not in {ADAPTER_CONFIG, ADAPTER_PICKLE}
     )

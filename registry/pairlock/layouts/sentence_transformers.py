@@ -91,7 +91,9 @@ def read_sentence_transformers(listing: Listing) -> SentenceTransformersLayout:
         if (folder in folders and belongs) or path in _ROOT_ONLY:
             belonging.append(path)
         else:
-            left_out.append((path, _why_not(path, folder in folders)))
+            # a name that is no Unicode cannot be written down as it is
+            name_in_text = path.encode("utf-8", "backslashreplace").decode()
+            left_out.append((name_in_text, _why_not(path, folder in folders)))
     return SentenceTransformersLayout(
         source=source,
         belonging=tuple(belonging),
@@ -111,6 +113,8 @@ def _module_folders(listing: Listing) -> dict[str, str]:
         folder, type_ = module.get("path"), str(module.get("type"))
         if not isinstance(folder, str) or not _SAFE_PATH.fullmatch(folder):
             raise _incomplete(listing, "modules.json", "paths inside the folder", repr(folder))
+        if folder in folders:
+            raise _incomplete(listing, "modules.json", "a folder for each module", repr(folder))
         folders[folder] = _module_name(type_)
     return folders
 
@@ -146,7 +150,7 @@ def _refuse_damaged(listing: Listing) -> None:
         path
         for path in sorted(listing.sizes)
         if path == "config_sentence_transformers.json"
-        or re.fullmatch(r"\d+_[A-Z]\w*/.*|sentence_\w+_config\.json", path)
+        or re.fullmatch(r"\d+_[A-Z]\w*/.*|sentence_[\w-]+_config\.json", path)
     ]
     if traces:
         raise InvalidInputError(
@@ -181,6 +185,16 @@ def _check_module(listing: Listing, folder: str, module: str) -> None:
         return f"{folder}/{name}" if folder else name
 
     if module == "Transformer":
+        if listing.has(at("adapter_config.json")):
+            raise UnsupportedError(
+                "the model carries a PEFT adapter: recognised, but not packaged by this release",
+                kind=ErrorKind.KIND_UNSUPPORTED,
+                checked=at("adapter_config.json"),
+                expected="a model without one",
+                found="an adapter beside the encoder",
+                done="nothing was written",
+                hint="merge the adapter into the model and save the merged model",
+            )
         config = _need_config(listing, at("config.json"))
         if "auto_map" in config:
             raise UnsupportedError(
@@ -199,7 +213,7 @@ def _check_module(listing: Listing, folder: str, module: str) -> None:
         _need_weights(listing, folder)
     elif module == "Dense":
         activation = str(_need_config(listing, at("config.json")).get("activation_function", ""))
-        if activation and not activation.startswith("torch."):
+        if activation and not activation.startswith("torch.nn."):
             # Sentence-Transformers logs a line and uses Tanh instead
             raise UnsupportedError(
                 f"the Dense module in {folder} uses {activation}",
@@ -230,13 +244,25 @@ def _need_weights(listing: Listing, folder: str) -> None:
     if listing.has(f"{prefix}model.safetensors"):
         return
     if listing.has(index):
-        shards = set(listing.read_object(index).get("weight_map", {}).values())
-        missing = sorted(shard for shard in shards if not listing.has(f"{prefix}{shard}"))
+        weight_map = listing.read_object(index).get("weight_map")
+        shards = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
+        # a shard under another name would not be packaged
+        missing = sorted(
+            shard
+            for shard in shards
+            if not _BELONGS.fullmatch(shard) or not listing.has(f"{prefix}{shard}")
+        )
         if shards and not missing:
             return
-        raise _incomplete(listing, index, "every shard it names", f"without {missing}")
-    pickles = [path for path in sorted(listing.sizes) if _PICKLE.fullmatch(path)]
-    if any(path.startswith(prefix) for path in pickles):
+        raise _incomplete(
+            listing, index, "names of shards that are there", f"missing: {', '.join(missing)}"
+        )
+    pickles = [
+        path
+        for path in sorted(listing.sizes)
+        if re.fullmatch(re.escape(prefix) + r"pytorch_model(-\d+-of-\d+)?\.bin", path)
+    ]
+    if pickles:
         raise InvalidInputError(
             f"{listing.location} holds its weights only as a pickle",
             kind=ErrorKind.UNSAFE_PICKLE,

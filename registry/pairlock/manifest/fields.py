@@ -131,6 +131,10 @@ class ObjectReader:
             for index, item in enumerate(items)
         ]
 
+    def count_problems(self) -> int:
+        """How many problems the whole document has so far."""
+        return len(self.problems)
+
     def keys(self) -> list[str]:
         """The keys of the object."""
         return list(self._value)

@@ -41,12 +41,20 @@ def path_problem(path: str) -> str | None:
     return None
 
 
+def parents(path: str) -> list[str]:
+    """The folders that a path lies in."""
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts))]
+
+
 def colliding_paths(paths: Iterable[str]) -> list[str]:
     """Paths that are the same file on a file system that ignores case or Unicode form."""
     seen: dict[str, str] = {}
     collisions = []
     for path in paths:
-        folded = unicodedata.normalize("NFC", path).casefold()
+        # folding can compose and decompose, so the form is normalised before and after
+        folded = unicodedata.normalize("NFD", path).casefold()
+        folded = unicodedata.normalize("NFD", folded)
         if folded in seen:
             collisions.append(f"{seen[folded]} and {path}")
         seen[folded] = path

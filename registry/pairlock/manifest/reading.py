@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from pairlock.digests import FileRecord, canonical_json, tree_digest
-from pairlock.errors import ErrorKind, FormatError
+from pairlock.errors import ErrorKind, Finding, FormatError
 from pairlock.manifest.document import (
     AdapterFacts,
     BaseOrigin,
@@ -33,11 +33,10 @@ from pairlock.manifest.format import (
     GOLDEN_VECTORS,
     MAX_FILES,
     MAX_MANIFEST_BYTES,
-    MAX_SAFE_INTEGER,
     MODEL_FOLDER,
     PAYLOAD,
 )
-from pairlock.manifest.paths import colliding_paths, path_problem
+from pairlock.manifest.paths import colliding_paths, parents, path_problem
 from pairlock.manifest.writing import write_manifest
 
 _SHA256 = r"[0-9a-f]{64}"
@@ -104,14 +103,21 @@ def _parse_json(content: bytes, where: str) -> dict[str, Any]:
 
 
 def _invalid(where: str, problems: list[Problem]) -> FormatError:
-    shown = problems[:20]
-    more = f" and {len(problems) - 20} more" if len(problems) > 20 else ""
     return FormatError(
         f"{where} is not a valid Pairlock manifest",
         kind=ErrorKind.MANIFEST_INVALID,
         checked="the manifest",
         expected="a document as docs/package-format.md specifies it",
-        found="; ".join(str(problem) for problem in shown) + more,
+        found="1 problem" if len(problems) == 1 else f"{len(problems)} problems",
+        findings=[
+            Finding(
+                kind=ErrorKind.MANIFEST_INVALID,
+                place=problem.place,
+                expected="a valid manifest",
+                found=f"a value that {problem.message}",
+            )
+            for problem in problems
+        ],
         done="nothing was loaded",
         hint="restore the file from the store it was packaged to, or package the model again",
     )
@@ -154,6 +160,8 @@ def _check_whole(manifest: Manifest, reader: ObjectReader) -> None:
             reader.report("kind", "a full model has neither an adapter nor a base")
         if not any(path.startswith(f"{MODEL_FOLDER}/") for path in paths):
             reader.report("files", f"a full model needs files in {MODEL_FOLDER}/")
+    if manifest.kind.is_adapter != (manifest.golden.adapter_shift is not None):
+        reader.report("golden", "adapter_shift belongs to an adapter, and only to it")
     for path in sorted(needed - paths):
         reader.report("files", f"must name {path}")
 
@@ -174,10 +182,16 @@ def _check_adapter(
     two_layer = manifest.kind is Kind.TWO_LAYER
     if two_layer != (adapter.class_name == "TwoLayerNN"):
         reader.report("adapter", f"{adapter.class_name} is not of kind {manifest.kind}")
-    if two_layer != (adapter.hidden_features is not None and adapter.activation is not None):
+    own = (adapter.hidden_features is not None, adapter.activation is not None)
+    if any(is_there != two_layer for is_there in own) or (adapter.add_residual and not two_layer):
         reader.report(
-            "adapter", "hidden_features and activation belong to TwoLayerNN, and only to it"
+            "adapter",
+            "hidden_features, activation and a residual belong to TwoLayerNN, and only to it",
         )
+    if adapter.add_residual and adapter.in_features != adapter.out_features:
+        reader.report("adapter", "a residual needs as many dimensions out as in")
+    if len(set(adapter.transforms)) != len(adapter.transforms):
+        reader.report("adapter", "transforms names a role twice")
 
 
 def _files(reader: ObjectReader, *, inside: str | None) -> tuple[FileRecord, ...]:
@@ -199,6 +213,8 @@ def _files(reader: ObjectReader, *, inside: str | None) -> tuple[FileRecord, ...
     paths = [record.path for record in records]
     for collision in colliding_paths(paths):
         reader.report("files", f"names one file twice: {collision}")
+    for path in sorted(set(paths) & {parent for path in paths for parent in parents(path)}):
+        reader.report("files", f"names {path} both as a file and as a folder")
     if paths != sorted(paths):
         reader.report("files", "must be in path order")
     return tuple(records)
@@ -237,6 +253,7 @@ def _adapter(reader: ObjectReader) -> AdapterFacts:
 
 
 def _base(reader: ObjectReader) -> BasePin:
+    before = reader.count_problems()
     pin = BasePin(
         uri=reader.text("uri"),
         requested=reader.text("requested"),
@@ -250,17 +267,14 @@ def _base(reader: ObjectReader) -> BasePin:
     )
     if not pin.files:
         reader.report("files", "must name the base's files")
-    fits = all(record.size_bytes <= MAX_SAFE_INTEGER for record in pin.files)
-    if fits and _is_text(pin.files) and tree_digest(pin.files) != pin.tree_digest:
+    # no digest can be computed over files that were already refused
+    if reader.count_problems() == before and tree_digest(pin.files) != pin.tree_digest:
         reader.report("tree_digest", "is not the digest of the files listed")
     if (pin.origin is BaseOrigin.PACKAGE) != (pin.package_digest is not None):
         reader.report("package_digest", "belongs to a base of origin `package`, and only to it")
+    if (pin.origin is BaseOrigin.HUB) != (pin.revision is not None):
+        reader.report("revision", "belongs to a base of origin `hub`, and only to it")
     return pin
-
-
-def _is_text(records: tuple[FileRecord, ...]) -> bool:
-    # a lone surrogate is reported as a bad path, and no digest can be computed over it
-    return all(path_problem(record.path) is None for record in records)
 
 
 def _golden(reader: ObjectReader) -> GoldenFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -43,7 +44,9 @@ class LocalStore:
         start = self.root / folder
         try:
             return dict(sorted(self._walk(start)))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if start.is_dir():
+                raise _storage_error(start, error) from error  # a link that leads nowhere
             if folder and self.root.is_dir():
                 return {}
             raise NotFoundError(
@@ -80,7 +83,10 @@ class LocalStore:
         """
         target = self.root / path
         try:
-            with target.open("rb") as stream:
+            # without O_NONBLOCK a FIFO of this name would be waited for, for ever
+            with os.fdopen(os.open(target, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                    raise OSError(errno.EINVAL, "not a regular file")
                 content = stream.read(at_most_bytes + 1)
         except FileNotFoundError:
             raise NotFoundError(
@@ -106,11 +112,14 @@ class LocalStore:
             )
         return content
 
-    def _walk(self, folder: Path) -> Iterator[tuple[str, Entry]]:
+    def _walk(self, folder: Path, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Entry]]:
+        own = folder.stat().st_ino
+        if own in above:
+            raise OSError(errno.ELOOP, "a link leads back to a folder above it")
         with os.scandir(folder) as found:
             for item in found:
                 if item.is_dir(follow_symlinks=self._follow_links):
-                    yield from self._walk(Path(item.path))
+                    yield from self._walk(Path(item.path), (*above, own))
                 else:
                     relative = Path(item.path).relative_to(self.root).as_posix()
                     yield relative, self._entry(Path(item.path))
