@@ -68,12 +68,13 @@ def signature(dimension: int) -> ModelSignature:
     """Texts in, vectors out.
 
     One unnamed string column accepts lists, strings, Series, one-column tables and nearly every
-    HTTP body; a named one refuses plain lists.
+    HTTP body; a named one refuses plain lists. MLflow sends the default of a parameter with every
+    call, so the default is empty and means the role in the model's configuration.
     """
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.string)]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, dimension))]),
-        params=ParamSchema([ParamSpec("role", DataType.string, DEFAULT_CONFIG["role"])]),
+        params=ParamSchema([ParamSpec("role", DataType.string, "")]),
     )
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from numpy.typing import NDArray
 
 from pairlock.catalog import Located
@@ -40,7 +43,7 @@ class EmbeddingModel:
 
         Args:
             model_input: a text, a list, array or Series of texts, or a DataFrame with one column.
-            params: `{"role": "query"}` or `{"role": "text"}`.
+            params: `{"role": "query"}` or `{"role": "text"}`; else the configured role.
 
         Returns:
             (n_texts, dim) float32.
@@ -68,12 +71,28 @@ def load_pyfunc_model(path: str, model_config: dict[str, Any] | None = None) -> 
     """
     config = {**DEFAULT_CONFIG, **(model_config or {})}
     folder = str(Path(path).absolute())
+    located = Located(
+        requested=folder, uri=folder, location=folder, anchors=recorded_digest(folder)
+    )
     embedding = open_embedding(
-        Located(requested=folder, uri=folder, location=folder),
+        located,
         device=str(config["device"]),
         progress=SILENT,
     )
     return EmbeddingModel(embedding, parse_role(str(config["role"])))
+
+
+def recorded_digest(folder: str) -> dict[str, str]:
+    """The package digest in MLflow's `MLmodel`, as an anchor.
+
+    MLflow gives a loader a folder and not the URI, so the registry's tags cannot be asked here.
+    """
+    try:
+        flavors = Model.load(folder).flavors
+    except (MlflowException, OSError, yaml.YAMLError):
+        return {}
+    digest = flavors.get("pairlock", {}).get("package_digest")
+    return {"MLmodel file": digest} if isinstance(digest, str) else {}
 
 
 def parse_role(text: str) -> Role:

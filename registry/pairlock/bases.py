@@ -184,20 +184,25 @@ def _place_of(pin: BasePin, place: str) -> tuple[Located, LocalStore, BaseOrigin
         return located, store, BaseOrigin.HUB
     located = locate(reference)
     store = local_store(located)
-    if not store.root.is_dir():
-        raise NotFoundError(
-            f"there is no folder {store.root}",
-            kind=ErrorKind.FOLDER_MISSING,
-            found="no such folder",
-        )
+    _there(store)
     if store.entry(MANIFEST_NAME) is not None or (
         pin.origin is BaseOrigin.PACKAGE and place == pin.uri
     ):
         return located, store, BaseOrigin.PACKAGE
     if store.entry("MLmodel") is not None:
         inner = LocalStore(store.local_path(_MLFLOW_MODEL), follow_links=True)
-        return located, inner, BaseOrigin.MLFLOW
+        return located, _there(inner), BaseOrigin.MLFLOW
     return located, LocalStore(store.root, follow_links=True), BaseOrigin.FOLDER
+
+
+def _there(store: LocalStore) -> LocalStore:
+    if not store.root.is_dir():
+        raise NotFoundError(
+            f"there is no folder {store.root}",
+            kind=ErrorKind.FOLDER_MISSING,
+            found="no such folder",
+        )
+    return store
 
 
 def _examine_package_base(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -35,9 +36,14 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         RuntimeError,
         EOFError,
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
+        AssertionError,
+        ArithmeticError,
+        MemoryError,
+        struct.error,
+        OSError,
     ) as error:
         raise _unsafe(path, f"{type(error).__name__}: {_first_line(error)}") from error
     if not isinstance(found, dict) or not all(

@@ -195,7 +195,11 @@ def _wrapper_settings(source: HuggingFaceEmbedding) -> EncodeSettings:
 def _sentence_embedder(model: SentenceTransformer) -> Embed:
     def embed(texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         encode = model.encode_query if role is Role.QUERY else model.encode_document
-        return np.asarray(encode(list(texts), show_progress_bar=False), dtype=np.float32)
+        was_training = model.training
+        try:
+            return np.asarray(encode(list(texts), show_progress_bar=False), dtype=np.float32)
+        finally:
+            model.train(was_training)  # encode() switches dropout off for good
 
     return embed
 

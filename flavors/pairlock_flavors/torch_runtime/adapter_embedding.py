@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.embeddings.adapter import AdapterEmbeddingModel
-from llama_index.embeddings.adapter.utils import BaseAdapter
 from numpy.typing import NDArray
 
 from pairlock.manifest import Role
+from pairlock_flavors.torch_runtime.adapted_model import AdaptedModel
 from pairlock_flavors.torch_runtime.full_embedding import FullEmbedding
 from pairlock_flavors.torch_runtime.package_embedding import CALL_SIZE, PackageEmbedding
 
@@ -30,21 +30,20 @@ class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):
     def __init__(
         self,
         base_model: FullEmbedding,
-        adapter: BaseAdapter,
-        *,
-        transforms: tuple[Role, ...],
+        model: AdaptedModel,
         **fields: Any,
     ) -> None:
         # past AdapterEmbeddingModel.__init__, to the pydantic constructor under it
         BaseEmbedding.__init__(
             self,
             **{"embed_batch_size": CALL_SIZE, **fields},
-            transforms=tuple(role.value for role in transforms),
+            transforms=tuple(role.value for role in model.transforms),
         )
+        self._encoder = model
         # AdapterEmbeddingModel's own private attributes, for code that reads them
         self._base_embed_model = base_model
-        self._adapter = adapter
-        self._transform_query = Role.QUERY in transforms
+        self._adapter = model.adapter
+        self._transform_query = Role.QUERY in model.transforms
         self._device = self.device
         self._target_device = torch.device(self.device)
 
@@ -52,16 +51,6 @@ class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):
     def class_name(cls) -> str:
         """LlamaIndex's name for the class."""
         return "PairlockAdapterEmbedding"
-
-    def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Embed texts in one role: (n_texts, dimension) float32."""
-        found = self.base_vectors(texts, role)
-        if role.value not in self.transforms:
-            return found
-        with torch.inference_mode():
-            tensor = torch.from_numpy(found).to(self._target_device)
-            adapted = self._adapter(tensor)
-        return np.asarray(adapted.cpu().numpy(), dtype=np.float32)
 
     def base_vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts by the base alone: (n_texts, base dimension) float32."""

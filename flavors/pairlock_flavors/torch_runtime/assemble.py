@@ -13,6 +13,7 @@ from pairlock.bases import Base
 from pairlock.errors import ErrorKind, IntegrityError
 from pairlock.manifest import EncodeSettings, Manifest
 from pairlock.manifest.format import ADAPTER_WEIGHTS, MODEL_FOLDER
+from pairlock_flavors.torch_runtime.adapted_model import AdaptedModel
 from pairlock_flavors.torch_runtime.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.adapters import load_adapter
 from pairlock_flavors.torch_runtime.full_embedding import FullEmbedding
@@ -91,8 +92,7 @@ def assemble(
     }
     return AdapterEmbedding(
         FullEmbedding(model, dimension=model.dimension, **base_fields),
-        adapter,
-        transforms=facts.transforms,
+        AdaptedModel(model, adapter, facts.transforms),
         dimension=manifest.dimension,
         **fields,
     )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
-from numpy.typing import NDArray
 
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
@@ -28,8 +25,6 @@ class FullEmbedding(PackageEmbedding, HuggingFaceEmbedding):
     normalises vectors of models that do not, and looks names up on the hub.
     """
 
-    _sentence_model: SentenceModel
-
     def __init__(self, model: SentenceModel, **fields: Any) -> None:
         settings = model.settings
         # past HuggingFaceEmbedding.__init__, to the pydantic constructor under it
@@ -41,7 +36,7 @@ class FullEmbedding(PackageEmbedding, HuggingFaceEmbedding):
             query_instruction=settings.query_instruction,
             text_instruction=settings.text_instruction,
         )
-        self._sentence_model = model
+        self._encoder = model
         # HuggingFaceEmbedding's own private attributes, for code that reads them
         self._model = model.model
         self._device = self.device
@@ -52,10 +47,6 @@ class FullEmbedding(PackageEmbedding, HuggingFaceEmbedding):
     def class_name(cls) -> str:
         """LlamaIndex's name for the class."""
         return "PairlockFullEmbedding"
-
-    def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Embed texts in one role: (n_texts, dimension) float32."""
-        return self._sentence_model.encode(texts, role)
 
     def _embed(self, inputs: list[Any], prompt_name: str | None = None) -> list[Vector]:
         if prompt_name is None:

@@ -9,9 +9,8 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -42,6 +41,13 @@ _texts = BaseEmbedding.get_text_embedding_batch.__wrapped__
 _atexts = BaseEmbedding.aget_text_embedding_batch.__wrapped__
 
 
+class Encoder(Protocol):
+    """What computes the vectors."""
+
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Embed texts in one role: (n_texts, dimension) float32."""
+
+
 class PackageEmbedding(BaseEmbedding):
     """An embedding that was loaded from a package."""
 
@@ -53,11 +59,11 @@ class PackageEmbedding(BaseEmbedding):
         default=None, description="Where the base was taken from, when not from its pin."
     )
 
+    _encoder: Encoder = PrivateAttr()
     _pairlock_receipt: Receipt = PrivateAttr()
 
-    @abstractmethod
     def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Embed texts in one role.
+        """Embed texts in one role, in batches.
 
         Args:
             texts: any number of texts.
@@ -66,6 +72,7 @@ class PackageEmbedding(BaseEmbedding):
         Returns:
             (n_texts, dimension) float32.
         """
+        return self._encoder.encode(texts, role)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "embeddings_cache" and value is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
@@ -95,8 +96,11 @@ def load_sentence_transformer(
 
     Returns:
         The model in `eval()` mode, with weights of its own.
+
+    Raises:
+        IntegrityError: the libraries cannot build a model from the files.
     """
-    with folder as path, _no_progress_bar():
+    with folder as path, _no_progress_bar(), _unreadable():
         model = SentenceTransformer(
             str(path),
             device=device,
@@ -119,6 +123,24 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if was_enabled:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    # whatever the libraries say of files that are no model they can build
+    try:
+        yield
+    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, OSError) as error:
+        raise IntegrityError(
+            "no model can be built from the files",
+            kind=ErrorKind.TENSOR_KEYS,
+            checked="configuration, tokenizer and weights, by Sentence-Transformers",
+            expected="a model whose weights fit its configuration",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}",
+            done="nothing was loaded or written",
+            hint="save the model again with SentenceTransformer.save; if it loads elsewhere, "
+            "compare the library versions there with `pairlock doctor`",
+        ) from error
 
 
 def own_weights(model: torch.nn.Module) -> None:
@@ -206,7 +228,7 @@ def missing_weights(model: SentenceTransformer, path: Path) -> list[str]:
     A pooler that nothing reads is not counted: many encoders are saved without one.
     """
     inner: Any = model[0].auto_model
-    with _no_progress_bar():
+    with _no_progress_bar(), _unreadable():
         _, report = type(inner).from_pretrained(
             str(path), config=inner.config, output_loading_info=True, local_files_only=True
         )

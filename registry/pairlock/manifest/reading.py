@@ -213,8 +213,9 @@ def _files(reader: ObjectReader, *, inside: str | None) -> tuple[FileRecord, ...
     paths = [record.path for record in records]
     for collision in colliding_paths(paths):
         reader.report("files", f"names one file twice: {collision}")
-    for path in sorted(set(paths) & {parent for path in paths for parent in parents(path)}):
-        reader.report("files", f"names {path} both as a file and as a folder")
+    folders = {folder for path in paths for folder in parents(path)}
+    for both in sorted(folders.intersection(paths)):
+        reader.report("files", f"names {both} both as a file and as a folder")
     if paths != sorted(paths):
         reader.report("files", "must be in path order")
     return tuple(records)

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pairlock.errors import ErrorKind, NotFoundError, StorageError
@@ -44,9 +45,7 @@ class LocalStore:
         start = self.root / folder
         try:
             return dict(sorted(self._walk(start)))
-        except FileNotFoundError as error:
-            if start.is_dir():
-                raise _storage_error(start, error) from error  # a link that leads nowhere
+        except FileNotFoundError:
             if folder and self.root.is_dir():
                 return {}
             raise NotFoundError(
@@ -120,8 +119,10 @@ class LocalStore:
             for item in found:
                 if item.is_dir(follow_symlinks=self._follow_links):
                     yield from self._walk(Path(item.path), (*above, own))
-                else:
-                    relative = Path(item.path).relative_to(self.root).as_posix()
+                    continue
+                relative = Path(item.path).relative_to(self.root).as_posix()
+                with suppress(FileNotFoundError):
+                    # a link that leads nowhere is a file that is missing
                     yield relative, self._entry(Path(item.path))
 
     def _entry(self, path: Path) -> Entry:

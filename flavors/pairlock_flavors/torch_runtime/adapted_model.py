@@ -1,0 +1,39 @@
+"""A base with an adapter on it, and how the two encode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from llama_index.embeddings.adapter.utils import BaseAdapter
+from numpy.typing import NDArray
+
+from pairlock.manifest import Role
+from pairlock_flavors.torch_runtime.sentence_model import SentenceModel
+
+
+class AdaptedModel:
+    """Vectors of a base, through an adapter in the roles that it transforms.
+
+    Args:
+        base: the base.
+        adapter: the adapter, in `eval()` mode, on the base's device.
+        transforms: the roles whose vectors pass through the adapter.
+    """
+
+    def __init__(
+        self, base: SentenceModel, adapter: BaseAdapter, transforms: tuple[Role, ...]
+    ) -> None:
+        self.base = base
+        self.adapter = adapter
+        self.transforms = transforms
+
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Embed texts in one role: (n_texts, dim) float32."""
+        found = self.base.encode(texts, role)
+        if role not in self.transforms:
+            return found
+        with torch.inference_mode():
+            adapted = self.adapter(torch.from_numpy(found).to(self.base.device))
+        return np.asarray(adapted.cpu().numpy(), dtype=np.float32)
