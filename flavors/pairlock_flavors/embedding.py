@@ -35,7 +35,8 @@ from pairlock.references import check_model_name, parse_reference
 from pairlock_flavors import _mlflow
 from pairlock_flavors._mlflow import FLAVOR_NAME
 from pairlock_flavors.loader import _load_pyfunc
-from pairlock_flavors.packaging.build import Built, Options, build_package
+from pairlock_flavors.packaging.build import Built, build_package
+from pairlock_flavors.packaging.draft import Options
 from pairlock_flavors.packaging.sources import open_source
 from pairlock_flavors.torch_runtime.open import open_embedding
 from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding

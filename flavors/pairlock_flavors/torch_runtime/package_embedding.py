@@ -17,11 +17,9 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from numpy.typing import NDArray
 
-from pairlock.catalog import locate
+from pairlock.api import load
 from pairlock.manifest import Role
-from pairlock.progress import SILENT
 from pairlock.receipts import Receipt
-from pairlock.references import parse_reference
 from pairlock_flavors.torch_runtime.devices import is_available
 from pairlock_flavors.torch_runtime.vector_cache import ModelCache, caching_as
 
@@ -189,18 +187,13 @@ def reload_embedding(
     A device that this process does not have falls back to `auto`: a model pickled on CUDA is used
     on a worker without it.
     """
-    # the way to open a package leads through this module
-    from pairlock_flavors.torch_runtime.open import open_embedding
-
-    located = locate(parse_reference(uri))
-    has_device = is_available(device)
-    found = open_embedding(
-        located,
-        device=device if has_device else "auto",
+    found = load(
+        uri,
+        device=device if is_available(device) else "auto",
         base=base,
         expected_digest=package_digest,
-        progress=SILENT,
     )
+    assert isinstance(found, PackageEmbedding)
     for name, value in options.items():
         setattr(found, name, value)
     return found
