@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 
 import pairlock
 from pairlock import ErrorKind, InvalidInputError
-from support.models import MAX_TOKENS, TEXTS, save_encoder
+from support.models import MAX_TOKENS, TEXTS, save_encoder, save_model
 from support.vectors import one_minus_cosine
 
 FULL_MODELS = (
@@ -205,6 +205,14 @@ def test_a_bare_encoder_is_packaged_as_mean_pooling_with_a_warning(
     own, model = pairlock.load(logged.uri), reference(folder)
     assert logged.warnings
     assert own.get_text_embedding(TEXTS[0]) == model.encode_document([TEXTS[0]])[0].tolist()
+
+
+def test_a_model_with_a_layer_norm_is_packaged(tmp_path: Path, registry: Any) -> None:
+    """A LayerNorm module is kept, and the vectors are the library's own."""
+    folder = save_model(tmp_path / "norm", layer_norm=True, normalize=False)
+    own = pairlock.load(registry.log(folder, "norm"), golden=True)
+    expected = reference(folder).encode_document([TEXTS[0]])[0]
+    assert own.get_text_embedding(TEXTS[0]) == expected.tolist()
 
 
 def test_a_transformer_in_a_folder_of_its_own_is_packaged(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Dense, Normalize, Pooling, Transformer
+from sentence_transformers.models import Dense, LayerNorm, Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -74,6 +74,7 @@ def save_model(
     seed: int = 1,
     pooling: str = "mean",
     dense: int | None = None,
+    layer_norm: bool = False,
     normalize: bool = True,
     prompts: dict[str, str] | None = None,
 ) -> Path:
@@ -85,6 +86,8 @@ def save_model(
     ]
     if dense is not None:
         modules.append(Dense(hidden, dense, activation_function=torch.nn.Tanh()))
+    if layer_norm:
+        modules.append(LayerNorm(hidden))
     if normalize:
         modules.append(Normalize())
     model = SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
