@@ -137,6 +137,16 @@ def local_store(located: Located) -> LocalStore:
     Raises:
         UnsupportedError: it is not on this machine's disks.
     """
+    if located.location.startswith("hf://"):
+        raise InvalidInputError(
+            f"{located.uri} is a hub snapshot and no package",
+            kind=ErrorKind.REFERENCE_INVALID,
+            checked="what the reference names",
+            expected="a registered model, or a package's folder",
+            found="a model on the hub",
+            done="nothing was loaded",
+            hint="log its folder first, or name it as an adapter's base",
+        )
     if "://" in located.location or located.location.startswith("mlflow-artifacts:"):
         raise UnsupportedError(
             f"{located.uri} lies in a store that this release does not load from",

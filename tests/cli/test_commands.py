@@ -150,6 +150,7 @@ def test_pull_that_cannot_write_leaves_nothing(logged: Any, tmp_path: Path) -> N
         (["verify", "models:/nobody@here"], 3, "model-not-found"),
         (["embed", "nowhere", "text"], 3, "folder-missing"),
         (["embed", "s3://bucket/key", "text"], 3, "store-unsupported"),
+        (["embed", f"hf://org/name@{'0' * 40}", "text"], 2, "reference-invalid"),
         (["embed", "models:/support/1", "text", "--device", "cuda:7"], 3, "device-unavailable"),
         (["embed", "models:/support/1", "text", "--device", "abacus"], 2, "argument-invalid"),
         (["pull", "models:/support/1", "--digest", "sha256:12"], 2, "argument-invalid"),
