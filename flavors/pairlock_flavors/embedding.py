@@ -232,11 +232,13 @@ def _logged(built: Built, info: ModelInfo, registered_model_name: str | None) ->
     if registered_model_name is not None:
         uri = f"models:/{registered_model_name}/{info.registered_model_version}"
     manifest = built.manifest
+    pin = manifest.base
     return LoggedPackage(
         uri=uri,
         package_digest=built.digest,
         kind=manifest.kind.value,
-        base_uri=None if manifest.base is None else manifest.base.uri,
+        base_uri=None if pin is None else pin.uri,
+        base_digest=None if pin is None else pin.package_digest or pin.tree_digest,
         query_instruction=manifest.encode.query_instruction,
         text_instruction=manifest.encode.text_instruction,
         left_out=tuple(item.path for item in manifest.provenance.left_out),

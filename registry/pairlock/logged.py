@@ -18,6 +18,9 @@ class LoggedPackage:
     base_uri: str | None
     """The base as it was resolved, for an adapter."""
 
+    base_digest: str | None
+    """The base's package digest, or the digest of its files when it is no package."""
+
     query_instruction: str
     text_instruction: str
     left_out: tuple[str, ...]

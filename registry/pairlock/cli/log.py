@@ -60,7 +60,7 @@ def log(
         output.say(f"left out, not part of the model: {', '.join(logged.left_out)}")
     if logged.base_uri is not None:
         asked = f" (asked for as {base})" if base != logged.base_uri else ""
-        output.say(f"base: {logged.base_uri}{asked}")
+        output.say(f"base: {logged.base_uri}, {logged.base_digest}{asked}")
     if logged.query_instruction or logged.text_instruction:
         output.say(f"query instruction: {logged.query_instruction!r}")
         output.say(f"text instruction: {logged.text_instruction!r}")
@@ -77,6 +77,7 @@ def _data(logged: LoggedPackage) -> dict[str, Any]:
         "package_digest": logged.package_digest,
         "kind": logged.kind,
         "base": logged.base_uri,
+        "base_digest": logged.base_digest,
         "query_instruction": logged.query_instruction,
         "text_instruction": logged.text_instruction,
         "left_out": list(logged.left_out),
