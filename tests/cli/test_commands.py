@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 from typer.testing import CliRunner, Result
 
 import pairlock
@@ -63,6 +64,18 @@ def test_show_says_what_a_version_stands_on(logged: Any) -> None:
     data = json.loads(run("show", "models:/support/1", "--format", "json").stdout)
     assert data["manifest"]["base"]["uri"] == "models:/base/1"
     assert set(data["anchors"].values()) == {data["package_digest"]}
+
+
+def test_show_refuses_a_manifest_that_is_not_the_registered_one(logged: Any) -> None:
+    """A manifest that was rewritten after it was registered is not shown."""
+    path = Path(run("pull", "models:/base/1").stdout.strip()) / "pairlock.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["encode"]["query_instruction"] = "something else: "
+    path.write_bytes(rfc8785.dumps(manifest))
+    found = run("show", "models:/base/1", "--format", "json")
+    assert found.exit_code == 1
+    error = json.loads(found.stdout)["error"]
+    assert (error["category"], error["kind"]) == ("IntegrityError", "package-digest")
 
 
 def test_verify_of_a_sound_version_exits_0(logged: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import rfc8785
 
 import pairlock
 from pairlock import ErrorKind, FormatError, IntegrityError, NotFoundError, PairlockError
+from pairlock.digests import hash_file
 from pairlock.verification import Outcome
 from support.faults import PACKAGE_FAULTS, added, damaged
 from support.registries import new_registry
@@ -333,6 +335,51 @@ def test_a_rewritten_package_is_refused_by_a_digest_from_elsewhere(
     assert not pairlock.verify(str(folder), expected_digest=digest).passed
 
 
+@pytest.mark.parametrize("name", ["full", "adapter"])
+def test_a_manifest_that_promises_another_dimension_is_refused(
+    name: str, shelf_to_damage: Shelf, tmp_path: Path
+) -> None:
+    """A package that agrees with itself is refused when its model gives another dimension."""
+    folder = shutil.copytree(shelf_to_damage.folders[name], tmp_path / "copy")
+    manifest = json.loads((folder / "pairlock.json").read_bytes())
+    manifest["dimension"] = 48
+    if name == "adapter":
+        manifest["adapter"] |= {"in_features": 48, "out_features": 48}
+        manifest["base"]["dimension"] = 48
+    (folder / "pairlock.json").write_bytes(rfc8785.dumps(manifest))
+    with pytest.raises(IntegrityError) as caught:
+        pairlock.load(str(folder))
+    assert caught.value.kind is ErrorKind.DIMENSION
+    assert (caught.value.expected, caught.value.found) == ("48", "32")
+
+
+def test_code_inside_a_package_is_not_run(shelf_to_damage: Shelf, tmp_path: Path) -> None:
+    """A package that agrees with itself may bring code along, and no load runs it."""
+    folder = shutil.copytree(shelf_to_damage.folders["full"], tmp_path / "copy")
+    model, marker = folder / "payload" / "model", tmp_path / "marker"
+    (model / "own_code.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\n"
+        "from transformers import BertConfig as OwnConfig, BertModel as OwnModel\n"
+    )
+    config = json.loads((model / "config.json").read_bytes())
+    config["auto_map"] = {"AutoConfig": "own_code.OwnConfig", "AutoModel": "own_code.OwnModel"}
+    (model / "config.json").write_text(json.dumps(config))
+    manifest = json.loads((folder / "pairlock.json").read_bytes())
+    payload = [path for path in (folder / "payload").rglob("*") if path.is_file()]
+    manifest["files"] = [
+        {
+            "path": path.relative_to(folder).as_posix(),
+            "size_bytes": path.stat().st_size,
+            "sha256": hash_file(path),
+        }
+        for path in sorted(payload, key=lambda path: path.relative_to(folder).as_posix())
+    ]
+    (folder / "pairlock.json").write_bytes(rfc8785.dumps(manifest))
+    own = pairlock.load(str(folder))
+    assert own.get_query_embedding(QUERY) == shelf_to_damage.vectors["full"]
+    assert not marker.exists()
+
+
 def test_a_digest_tag_that_was_changed_is_refused(shelf_to_damage: Shelf) -> None:
     """The registered digest and the package must agree, whichever of the two was changed."""
     client = shelf_to_damage.registry.client
@@ -415,3 +462,94 @@ def test_a_file_that_changes_between_proof_and_read_is_an_error(
         shutil.rmtree(package)
         shutil.copytree(copy, package)
         assert pairlock.load(uri)
+
+
+@pytest.fixture
+def while_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[Path], None], Path], AbstractContextManager[None]]:
+    """Changes a package for a while whenever a library is about to read a model."""
+    from pairlock_flavors.torch_runtime import assemble
+
+    read = assemble.load_sentence_transformer
+
+    @contextmanager
+    def changed(change: Callable[[Path], None], package: Path) -> Iterator[None]:
+        def changing(folder: Any, **kwargs: Any) -> Any:
+            change(package)
+            return read(folder, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(assemble, "load_sentence_transformer", changing)
+            yield
+
+    return changed
+
+
+@pytest.mark.parametrize("change", [_replaced, _joined])
+def test_a_file_that_changes_while_it_is_verified_is_a_finding(
+    change: Callable[[Path], None],
+    tiny_model: Path,
+    linear_adapter: Path,
+    registry: Any,
+    while_reading: Callable[..., AbstractContextManager[None]],
+) -> None:
+    """Bytes that change after they were hashed fail the check of the golden vectors."""
+    base = registry.log(tiny_model, "racing")
+    adapter = registry.log(linear_adapter, "on-racing", base=base)
+    package = registry.folder_of(base)
+    copy = shutil.copytree(package, package.with_name("copy"))
+    for uri in (base, adapter):
+        with while_reading(change, package):
+            verification = pairlock.verify(uri)
+        golden = verification.checks[-1]
+        assert (golden.name, golden.outcome) == ("golden vectors", Outcome.FAILED)
+        assert {finding.kind for finding in golden.findings} == {ErrorKind.FILE_CHANGED}
+        assert not verification.passed
+        shutil.rmtree(package)
+        shutil.copytree(copy, package)
+        assert pairlock.verify(uri).passed
+
+
+@pytest.mark.parametrize("change", [_replaced, _joined])
+def test_a_base_that_changes_while_its_adapter_is_packaged_leaves_no_version(
+    change: Callable[[Path], None],
+    tiny_model: Path,
+    linear_adapter: Path,
+    registry: Any,
+    while_reading: Callable[..., AbstractContextManager[None]],
+) -> None:
+    """A base whose bytes change after they were hashed is never pinned."""
+    base = registry.log(tiny_model, "racing")
+    with (
+        while_reading(change, registry.folder_of(base)),
+        pytest.raises(IntegrityError) as caught,
+    ):
+        registry.log(linear_adapter, "on-racing", base=base)
+    assert caught.value.kind is ErrorKind.FILE_CHANGED
+    assert registry.versions("on-racing") == []
+
+
+def test_a_file_that_changes_while_it_is_pulled_is_not_kept(
+    tiny_model: Path, registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of bytes that are not the proved ones is an error, and nothing of it stays."""
+    from pairlock import pull
+
+    uri = registry.log(tiny_model, "racing")
+    package, copies = registry.folder_of(uri), tmp_path / "copies"
+    copy = pull.copy_hashing
+
+    def changing(source: Path, target: Path, **kwargs: Any) -> Any:
+        if source.name == "model.safetensors":
+            _overwritten(package)
+        return copy(source, target, **kwargs)
+
+    monkeypatch.setattr(pull, "copy_hashing", changing)
+    with pytest.raises(IntegrityError) as caught:
+        pull.pull(uri, to=copies / "base")
+    assert caught.value.kind is ErrorKind.FILE_CHANGED
+    assert [finding.place for finding in caught.value.findings] == [
+        "payload/model/model.safetensors"
+    ]
+    assert list(copies.iterdir()) == []

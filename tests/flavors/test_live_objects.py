@@ -105,6 +105,22 @@ def test_a_live_adapter_is_packaged_as_it_embeds(
     same_vectors(own, live)
 
 
+@pytest.mark.parametrize("settings", [{"max_length": 16}, {"truncate_dim": 16}], ids=str)
+def test_a_live_adapter_keeps_what_only_its_base_in_memory_knows(
+    settings: dict[str, int], tiny_model: Path, tmp_path: Path, registry: Any
+) -> None:
+    """A length and a dimension that the base's folder does not name are applied at a load."""
+    dimension = settings.get("truncate_dim", 32)
+    layer = LinearLayer(dimension, dimension)
+    layer.linear.weight.data += 0.1
+    layer.save(str(tmp_path / "adapter"))
+    base = HuggingFaceEmbedding(str(tiny_model), device="cpu", **settings)
+    live = AdapterEmbeddingModel(base, str(tmp_path / "adapter"), device="cpu")
+    own = pairlock.load(registry.log(live, "live", base=str(tiny_model)), golden=True)
+    assert own.dimension == dimension
+    same_vectors(own, live)
+
+
 def test_a_live_adapter_on_a_loaded_base_knows_its_base(
     linear_adapter: Path, tiny_prompts: Path, registry: Any
 ) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import copy
 import json
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
@@ -52,6 +55,13 @@ def load(packaged: Callable[[str], str], shared_registry: Any) -> Callable[[str]
     return lambda name: pairlock.load(packaged(name))
 
 
+def encoder_of(own: Any) -> torch.nn.Module:
+    """The transformer under a loaded embedding."""
+    model = own if isinstance(own, HuggingFaceEmbedding) else own._base_embed_model
+    module: torch.nn.Module = model._model[0]
+    return module
+
+
 def test_embeddings_are_of_llama_index_s_own_classes(load: Callable[[str], Any]) -> None:
     """A full model is a HuggingFaceEmbedding and an adapter an AdapterEmbeddingModel."""
     full, adapter = load("tiny_prompts"), load("linear")
@@ -77,6 +87,16 @@ def test_two_equal_calls_give_equal_vectors(name: str, load: Callable[[str], Any
     own, again = load(name), load(name)
     for call in CALLS.values():
         assert call(own) == call(own) == call(again)
+    base = own if name == "tiny_prompts" else own._base_embed_model
+    modules = list(base._model.modules())
+    modules += [] if base is own else list(own._adapter.modules())
+    assert not any(module.training for module in modules)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_module_is_in_training_mode_after_a_load(name: str, load: Callable[[str], Any]) -> None:
+    """Dropout is off before the first text is embedded, for code that calls the modules itself."""
+    own = load(name)
     base = own if name == "tiny_prompts" else own._base_embed_model
     modules = list(base._model.modules())
     modules += [] if base is own else list(own._adapter.modules())
@@ -395,6 +415,24 @@ def test_threads_give_what_one_thread_gives(load: Callable[[str], Any]) -> None:
         assert list(pool.map(embed, work)) == serial
 
 
+def test_threads_take_turns_in_the_model(load: Callable[[str], Any]) -> None:
+    """One text after the other is in the model, because a tokenizer keeps settings in itself."""
+    own = load("tiny_prompts")
+    inside: list[int] = []
+    most: list[int] = []
+
+    def enter(*_args: Any) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+
+    encoder_of(own).register_forward_pre_hook(enter)
+    encoder_of(own).register_forward_hook(lambda *_args: inside.clear())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(own.get_query_embedding, [f"card {number}" for number in range(12)]))
+    assert most == [1] * 12
+
+
 def test_threads_on_one_cache_keep_roles_apart(load: Callable[[str], Any]) -> None:
     """The role of a cached text belongs to the call, not to the object."""
     own, plain = load("tiny_prompts"), load("tiny_prompts")
@@ -418,6 +456,35 @@ def test_awaited_calls_on_one_cache_keep_roles_apart(load: Callable[[str], Any])
 
     expected = [plain.get_query_embedding("card"), plain.get_text_embedding("card")]
     assert asyncio.run(together()) == expected * 4
+
+
+@pytest.mark.parametrize("call", ["aquery", "atext", "abatch"])
+@pytest.mark.parametrize("name", KINDS)
+def test_awaited_calls_leave_the_event_loop_free(
+    name: str, call: str, load: Callable[[str], Any]
+) -> None:
+    """What is awaited is computed in another thread than the event loop's."""
+    own = load(name)
+    threads: set[int] = set()
+    encoder_of(own).register_forward_pre_hook(lambda *_: threads.add(threading.get_ident()))
+    CALLS[call](own)
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_documents_go_through_the_model_in_batches(name: str, load: Callable[[str], Any]) -> None:
+    """Seventy documents are three passes of the recorded 32 texts, awaited or not."""
+    own = load(name)
+    passes: list[int] = []
+    encoder_of(own).register_forward_pre_hook(
+        lambda _module, inputs: passes.append(len(inputs[0]["input_ids"]))
+    )
+    texts = [f"card {number}" for number in range(70)]
+    own.get_text_embedding_batch(texts)
+    assert passes == [32, 32, 6]
+    asyncio.run(own.aget_text_embedding_batch(texts))
+    assert passes == [32, 32, 6] * 2
 
 
 def test_images_are_refused(load: Callable[[str], Any]) -> None:

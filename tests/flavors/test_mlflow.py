@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -115,6 +116,24 @@ def test_a_deleted_version_is_not_found(tiny_model: Path, registry: Any) -> None
     assert registry.log(tiny_model, "deleted") == "models:/deleted/2"
 
 
+@pytest.mark.parametrize("status", ["PENDING_REGISTRATION", "FAILED_REGISTRATION"])
+def test_a_version_that_is_not_ready_is_not_found(
+    status: str, tiny_model: Path, registry: Any
+) -> None:
+    """A version that the registry itself does not vouch for is not loaded, by number or alias."""
+    uri = registry.log(tiny_model, "unfinished")
+    registry.client.set_registered_model_alias("unfinished", "live", "1")
+    with sqlite3.connect(registry.folder / "mlflow.db") as database:
+        database.execute("UPDATE model_versions SET status = ?", (status,))
+    database.close()
+    for asked in (uri, "models:/unfinished@live"):
+        for act in (pairlock.load, pairlock.verify):
+            with pytest.raises(NotFoundError) as caught:
+                act(asked)
+            assert caught.value.kind is ErrorKind.VERSION_NOT_READY
+            assert status in caught.value.found
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -192,12 +211,21 @@ def test_a_version_registered_again_is_held_to_the_logged_digest(
     assert set(receipt.anchors.values()) == {logged.package_digest}
 
 
+def test_a_copied_version_is_held_to_the_digest_of_its_origin(
+    tiny_model: Path, registry: Any
+) -> None:
+    """A version copied by MLflow is vouched for by its origin, also when its own tag is gone."""
+    origin = registry.log(tiny_model, "origin")
+    registry.client.copy_model_version(origin, "copy")
+    registry.client.delete_model_version_tag("copy", "1", "pairlock.package_digest")
+    own, copied = (pairlock.receipt(pairlock.load(uri)) for uri in (origin, "models:/copy/1"))
+    assert set(copied.anchors.values()) == {own.package_digest}
+
+
 def test_a_registry_copied_elsewhere_with_relative_places_works_from_anywhere(
     tiny_model: Path, registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Relative artifact locations belong to the database's folder, not to the caller's."""
-    import sqlite3
-
     from support.registries import active
 
     expected = vector(registry.log(tiny_model, "moved"))

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pairlock.catalog.database import ensure_database, sqlite_path
 from pairlock.catalog.location import DIGEST_TAG, Located
-from pairlock.errors import ErrorKind, NotFoundError, UnavailableError
+from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnavailableError
 from pairlock.references import (
     AliasReference,
     FolderReference,
@@ -138,44 +138,30 @@ def _version(requested: str, version: Any) -> Located:
             hint="log the model again, or choose another version",
         )
     location = _client().get_model_version_download_uri(version.name, version.version)
-    anchors = _anchor("version tag", version.tags)
-    if str(location).startswith("models:/"):
-        # a version that was registered from another version or a logged model
-        origin = locate(parse_reference(str(location)))
-        return Located(
-            requested=requested,
-            uri=uri,
-            location=origin.location,
-            anchors={**origin.anchors, **anchors},
-            name=version.name,
-            version=int(version.version),
-        )
-    if model_id := _model_id(version):
-        anchors = {**_logged_model_anchor(model_id), **anchors}
     return Located(
         requested=requested,
         uri=uri,
         location=_local_path(str(location)),
-        anchors=anchors,
+        anchors={
+            **_origin_anchors(str(version.source or "")),
+            **_anchor("version tag", version.tags),
+        },
         name=version.name,
         version=int(version.version),
     )
 
 
-def _model_id(version: Any) -> str | None:
-    # MLflow 3.17 leaves version.model_id empty; the source names the logged model
-    source = str(version.source or "")
-    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
+def _origin_anchors(source: str) -> dict[str, str]:
+    """What vouches for the logged model, or the version, that a version was registered from.
 
-
-def _logged_model_anchor(model_id: str) -> dict[str, str]:
-    from mlflow.exceptions import MlflowException
-
+    Registering a version again drops its tags, and a tag can be deleted.
+    """
+    if not source.startswith("models:/"):
+        return {}
     try:
-        model = _client().get_logged_model(model_id)
-    except MlflowException:
-        return {}  # deleted; the version keeps its own tag and its bytes
-    return _anchor("logged model tag", model.tags)
+        return dict(locate(parse_reference(source)).anchors)
+    except (NotFoundError, InvalidInputError):
+        return {}  # deleted since; the version keeps its own tag and its bytes
 
 
 def _logged_model(requested: str, model_id: str) -> Located:
