@@ -222,6 +222,19 @@ def test_doctor_finds_a_broken_registry(logged: Any, tmp_path: Path) -> None:
     assert json.loads(shown.stdout)["error"]["kind"] == "registry-unavailable"
 
 
+def test_a_server_that_is_gone_could_not_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers at the registry's address: exit status 3, and the address is named."""
+    from support.registries import active
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with active("http://127.0.0.1:9"):
+        found = run("show", "models:/base/1", "--format", "json")
+    assert found.exit_code == 3
+    error = json.loads(found.stdout)["error"]
+    assert error["kind"] == "registry-unavailable"
+    assert "http://127.0.0.1:9" in error["checked"]
+
+
 def test_doctor_does_not_make_a_registry(tmp_path: Path) -> None:
     """Looking at a place without a registry leaves it without one."""
     from support.registries import active

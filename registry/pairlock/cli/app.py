@@ -75,6 +75,8 @@ def main() -> None:
     # MLflow phones home otherwise, which no command here was asked to do
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # MLflow's own default keeps a person waiting for minutes before a dead server is called dead
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # names of foreign files may be no Unicode, and have to be printed all the same
         sys.stdout.reconfigure(errors="backslashreplace")
