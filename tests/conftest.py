@@ -18,6 +18,11 @@ os.environ.update(
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
+from hypothesis import settings
+
+# the same examples on every run: a test that fails, fails for everybody
+settings.register_profile("pairlock", derandomize=True)
+settings.load_profile("pairlock")
 
 MakeFolder = Callable[[str], Path]
 

@@ -636,8 +636,12 @@ def test_replaced_values_are_refused_or_kept(kind: str, data: st.DataObject) -> 
     """Whatever stands in any place of a document, it is refused as such or read back the same."""
     document = sample(kind)
     for place in data.draw(st.lists(st.sampled_from(_places(document)), max_size=3)):
+        value = deepcopy(data.draw(HOSTILE))
         try:
-            at(document, place[:-1])[place[-1]] = deepcopy(data.draw(HOSTILE))
+            parent = at(document, place[:-1])
+            if isinstance(parent, dict) != isinstance(place[-1], str):
+                continue  # an earlier change made another kind of container of it
+            parent[place[-1]] = value
         except (TypeError, KeyError, IndexError):
             continue  # an earlier change took the place away
     assert refused_or_round_trips(loose_bytes(document))
