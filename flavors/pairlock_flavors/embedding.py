@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +23,11 @@ from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
 from pairlock.catalog import ensure_registry, locate
-from pairlock.errors import (
-    AlreadyExistsError,
-    ErrorKind,
-    StorageError,
-)
+from pairlock.errors import ErrorKind, StorageError
 from pairlock.logged import LoggedPackage
 from pairlock.progress import SILENT, Progress
 from pairlock.references import check_model_name, parse_reference
+from pairlock.staging import staged
 from pairlock_flavors import _mlflow
 from pairlock_flavors._mlflow import FLAVOR_NAME
 from pairlock_flavors.loader import _load_pyfunc
@@ -99,15 +95,15 @@ def save_model(
         text_instruction=text_instruction,
         normalize=normalize,
     )
-    with _staged(target) as staged:
+    with _storage_errors(target.parent), staged(target) as folder:
         if isinstance(model, Built):
-            shutil.copytree(model.root, staged, dirs_exist_ok=True)
+            shutil.copytree(model.root, folder, dirs_exist_ok=True)
             built = model
         else:
             with open_source(model) as source:
-                built = build_package(source, staged, options, progress=SILENT)
+                built = build_package(source, folder, options, progress=SILENT)
         _mlflow.write_model_files(
-            staged, built.manifest, built.digest, model=mlflow_model, metadata=metadata
+            folder, built.manifest, built.digest, model=mlflow_model, metadata=metadata
         )
 
 
@@ -251,30 +247,6 @@ def _this_module() -> Any:
     import pairlock_flavors.embedding
 
     return pairlock_flavors.embedding
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A folder beside the target that becomes the target when all went well."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise AlreadyExistsError(
-            f"{target} already exists and is not empty",
-            kind=ErrorKind.TARGET_EXISTS,
-            checked=str(target),
-            expected="nothing, or an empty folder",
-            found="files" if target.is_dir() else "a file",
-            done="nothing was written",
-            hint="choose another path, or remove the old one",
-        )
-    staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with _storage_errors(target.parent):
-            staged.mkdir(parents=True)
-            yield staged
-            # rename replaces an empty folder and nothing else
-            staged.rename(target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 @contextmanager

@@ -84,6 +84,20 @@ def hash_file(path: Path, *, on_bytes: OnBytes | None = None) -> str:
     return digest.hexdigest()
 
 
+def record_file(root: Path, path: str) -> FileRecord:
+    """The record of a file that lies in a folder.
+
+    Args:
+        root: the folder.
+        path: the file, relative to it, as the record shall name it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    target = root / path
+    return FileRecord(path=path, size_bytes=target.stat().st_size, sha256=hash_file(target))
+
+
 def copy_hashing(
     source: Path, target: Path, *, recorded_as: str, on_bytes: OnBytes | None = None
 ) -> FileRecord:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from pathlib import Path
 
 from pairlock.catalog import locate
 from pairlock.digests import FileRecord, copy_hashing
-from pairlock.errors import AlreadyExistsError, ErrorKind, IntegrityError, StorageError
+from pairlock.errors import ErrorKind, IntegrityError, StorageError
 from pairlock.integrity import compare_digest
 from pairlock.packages import Package, open_package
 from pairlock.progress import SILENT, Progress
 from pairlock.references import parse_reference
+from pairlock.staging import require_free, staged
 from pairlock.stores import EntryType
 
 
@@ -43,16 +42,8 @@ def pull(
         PairlockError: every other reason not to find or read it.
     """
     target = None if to is None else to.expanduser().absolute()
-    if target is not None and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise AlreadyExistsError(
-            f"{target} already exists and is not empty",
-            kind=ErrorKind.TARGET_EXISTS,
-            checked=str(target),
-            expected="nothing, or an empty folder",
-            found="files" if target.is_dir() else "a file",
-            done="nothing was copied",
-            hint="choose another folder, or remove the old one",
-        )
+    if target is not None:
+        require_free(target)
     package = open_package(
         locate(parse_reference(uri)), progress=progress, expected_digest=expected_digest
     )
@@ -65,18 +56,19 @@ def pull(
 
 def _copy(package: Package, target: Path, progress: Progress) -> None:
     """Copy under a name of its own, check what was written, then rename."""
-    staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     records = {record.path: record for record in package.manifest.files}
     try:
-        with progress.step("copy", package.manifest.size_bytes) as advance:
+        with (
+            staged(target) as folder,
+            progress.step("copy", package.manifest.size_bytes) as advance,
+        ):
             for path, entry in package.proved.store.entries().items():
                 if entry.type is not EntryType.FILE:
                     continue
                 source = package.proved.store.local_path(path)
-                copied = copy_hashing(source, staged / path, recorded_as=path, on_bytes=advance)
+                copied = copy_hashing(source, folder / path, recorded_as=path, on_bytes=advance)
                 _check_copy(records.get(path), copied)
-                _flush(staged / path)
-        staged.rename(target)
+                _flush(folder / path)
     except OSError as error:
         raise StorageError(
             f"cannot copy the package to {target}",
@@ -86,8 +78,6 @@ def _copy(package: Package, target: Path, progress: Progress) -> None:
             done="what was copied is removed",
             hint="check free space and permissions there",
         ) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _check_copy(record: FileRecord | None, copied: FileRecord) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pairlock.bases import Base
 from pairlock.catalog import Located
-from pairlock.digests import FileRecord, hash_file
+from pairlock.digests import FileRecord, record_file
 from pairlock.errors import (
     ErrorKind,
     IntegrityError,
@@ -108,14 +108,7 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
 
 
 def _with_golden(records: tuple[FileRecord, ...], root: Path) -> tuple[FileRecord, ...]:
-    golden = [
-        FileRecord(
-            path=path,
-            size_bytes=(root / path).stat().st_size,
-            sha256=hash_file(root / path),
-        )
-        for path in (GOLDEN_TEXTS, GOLDEN_VECTORS)
-    ]
+    golden = [record_file(root, path) for path in (GOLDEN_TEXTS, GOLDEN_VECTORS)]
     return tuple(sorted([*records, *golden], key=lambda record: record.path))
 
 

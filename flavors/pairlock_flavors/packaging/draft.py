@@ -17,7 +17,7 @@ from llama_index.embeddings.huggingface.utils import (
 from sentence_transformers import SentenceTransformer
 
 from pairlock.bases import Base, find_base
-from pairlock.digests import FileRecord, copy_hashing, hash_file, tree_digest
+from pairlock.digests import FileRecord, copy_hashing, record_file, tree_digest
 from pairlock.errors import (
     ErrorKind,
     Finding,
@@ -155,14 +155,10 @@ def _draft_adapter(
     dimension = min(own, settings.truncate_dim or own)
     _check_fits(source, dimension, base.uri)
     write_adapter(source.tensors, root / ADAPTER_WEIGHTS)
-    weights = root / ADAPTER_WEIGHTS
-    record = FileRecord(
-        path=ADAPTER_WEIGHTS, size_bytes=weights.stat().st_size, sha256=hash_file(weights)
-    )
     manifest = replace(
         _manifest(
             source.kind,
-            (record,),
+            (record_file(root, ADAPTER_WEIGHTS),),
             settings,
             dimension=source.facts.out_features,
             dtype=dtype,
