@@ -43,6 +43,14 @@ def _no_registry_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a cache of its own, also in the processes that it starts."""
+    monkeypatch.setenv("PAIRLOCK_CACHE", str(tmp_path / "cache"))
+    for name in ("PAIRLOCK_OFFLINE", "PAIRLOCK_MIRRORS", "PAIRLOCK_LOCKS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def registry_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh registry that others are copied from."""
@@ -76,6 +84,71 @@ def shared_registry(shelf: Any) -> Iterator[Any]:
 
     with active(shelf.uri):
         yield shelf
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real S3 server with conditional writes; buckets `pairlock` and `other`."""
+    from support.servers import start_seaweedfs
+
+    server = start_seaweedfs(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        for bucket in ("pairlock", "other"):
+            server.client().create_bucket(Bucket=bucket)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Another real S3 server, which ignores conditions and checksums; bucket `pairlock`."""
+    from support.servers import start_rclone
+
+    server = start_rclone(tmp_path_factory.mktemp("rclone"))
+    try:
+        server.client().create_bucket(Bucket="pairlock")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def s3(seaweedfs: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The S3 server, with this process's environment pointing to it."""
+    use_s3(monkeypatch, seaweedfs.environment())
+    return seaweedfs
+
+
+@pytest.fixture
+def s3_proxy(seaweedfs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The S3 server behind a proxy that counts and makes faults."""
+    from support.proxy import FaultProxy
+
+    with FaultProxy(seaweedfs.endpoint) as proxy:
+        use_s3(monkeypatch, seaweedfs.environment(proxy.endpoint))
+        yield proxy
+
+
+def use_s3(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    """Point boto3 and MLflow to a server, whatever this user has set up."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MLFLOW_S3_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def s3_registry(registry: Any, s3: Any, tmp_path: Path) -> Iterator[Any]:
+    """An empty sqlite registry whose artifacts go to S3, under a prefix of its own."""
+    import mlflow
+
+    location = f"s3://pairlock/{tmp_path.name}-{os.urandom(4).hex()}"
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("s3", location))
+    try:
+        yield registry
+    finally:
+        mlflow.set_experiment(experiment_id="0")
 
 
 @pytest.fixture(scope="session")

@@ -129,6 +129,20 @@ def write_model_files(
     _write_environment(root)
 
 
+def remote_location(model: Model | None) -> str | None:
+    """Where MLflow is going to store a model, if that is a remote store that Pairlock writes to.
+
+    Model.log hands every flavor a model with the logged model's location in `artifact_path`.
+    Databricks' registries are given the local files, and have to find all of them there.
+    """
+    location = str(getattr(model, "artifact_path", None) or "")
+    if getattr(model, "model_id", None) is None or not location:
+        return None
+    if str(mlflow.get_registry_uri()).startswith("databricks"):
+        return None
+    return location if location.startswith(("s3://", "s3a://", "mlflow-artifacts:")) else None
+
+
 def log_package(
     flavor: Any,
     prepared: Any,

@@ -22,12 +22,17 @@ from typing import Any
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
-from pairlock.catalog import ensure_registry, locate
+from pairlock.catalog import ensure_registry
+from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, StorageError
 from pairlock.logged import LoggedPackage
+from pairlock.manifest.format import PAYLOAD
 from pairlock.progress import SILENT, Progress
-from pairlock.references import check_model_name, parse_reference
+from pairlock.references import check_model_name
+from pairlock.resolution import resolve
 from pairlock.staging import staged
+from pairlock.stores.opening import open_store
+from pairlock.transfer import upload
 from pairlock_flavors import _mlflow
 from pairlock_flavors._mlflow import FLAVOR_NAME
 from pairlock_flavors.loader import _load_pyfunc
@@ -97,8 +102,14 @@ def save_model(
     )
     with _storage_errors(target.parent), staged(target) as folder:
         if isinstance(model, Built):
-            shutil.copytree(model.root, folder, dirs_exist_ok=True)
             built = model
+            payload_is_stored = _store_payload(built, mlflow_model)
+            shutil.copytree(
+                model.root,
+                folder,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns(PAYLOAD) if payload_is_stored else None,
+            )
         else:
             with open_source(model) as source:
                 built = build_package(source, folder, options, progress=SILENT)
@@ -185,7 +196,7 @@ def log_package(
     with TemporaryDirectory(prefix="pairlock-") as folder:
         with _storage_errors(Path(folder)), open_source(model) as source:
             built = build_package(source, Path(folder), options, progress=progress)
-        with progress.step("store and register"), _storage_errors(Path(folder)):
+        with _storage_errors(Path(folder)):
             info = _mlflow.log_package(
                 _this_module(),
                 built,
@@ -205,6 +216,8 @@ def load_model(
     base: str | None = None,
     golden: bool = False,
     expected_digest: str | None = None,
+    offline: bool | None = None,
+    rehash: bool = False,
     progress: Progress = SILENT,
 ) -> PackageEmbedding:
     """Load a package as a LlamaIndex embedding. See `pairlock.load`.
@@ -212,15 +225,31 @@ def load_model(
     Raises:
         PairlockError: every reason not to load.
     """
-    located = locate(parse_reference(model_uri))
+    settings = current_settings(offline=offline, rehash=rehash)
     return open_embedding(
-        located,
+        resolve(model_uri, settings),
+        settings=settings,
         device=device,
         base=base,
         golden=golden,
         expected_digest=expected_digest,
         progress=progress,
     )
+
+
+def _store_payload(built: Built, mlflow_model: Model | None) -> bool:
+    """Store the payload of a package that MLflow is logging, in parallel, where Pairlock can.
+
+    MLflow stores files one at a time. It is left the small ones, the manifest among them, which
+    it stores after this returns: so a package with a manifest has all of its payload.
+    """
+    location = _mlflow.remote_location(mlflow_model)
+    if location is None:
+        return False
+    records = built.manifest.files
+    with built.progress.step("store", sum(record.size_bytes for record in records)) as advance:
+        upload(open_store(location), built.root, records, on_bytes=advance)
+    return True
 
 
 def _logged(built: Built, info: ModelInfo, registered_model_name: str | None) -> LoggedPackage:

@@ -14,6 +14,7 @@ from mlflow.models import Model
 from numpy.typing import NDArray
 
 from pairlock.catalog import Located
+from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
 from pairlock.progress import SILENT
@@ -76,6 +77,7 @@ def load_pyfunc_model(path: str, model_config: dict[str, Any] | None = None) -> 
     )
     embedding = open_embedding(
         located,
+        settings=current_settings(),
         device=str(config["device"]),
         progress=SILENT,
     )

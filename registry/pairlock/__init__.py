@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pairlock.api import load, log_model
+    from pairlock.carrying import Carried, export_packages, import_packages
     from pairlock.errors import (
         AlreadyExistsError,
         ErrorKind,
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from pairlock.logged import LoggedPackage
+    from pairlock.pulling import Pulled, pull
     from pairlock.receipts import Receipt, receipt
     from pairlock.verification import Verification, verify
 
 __all__ = [
     "AlreadyExistsError",
+    "Carried",
     "ErrorKind",
     "Finding",
     "FormatError",
@@ -45,18 +48,27 @@ __all__ = [
     "LoggedPackage",
     "NotFoundError",
     "PairlockError",
+    "Pulled",
     "Receipt",
     "StorageError",
     "UnavailableError",
     "UnsupportedError",
     "Verification",
+    "export_packages",
+    "import_packages",
     "load",
     "log_model",
+    "pull",
     "receipt",
     "verify",
 ]
 
 _ELSEWHERE = {
+    "Carried": "pairlock.carrying",
+    "Pulled": "pairlock.pulling",
+    "export_packages": "pairlock.carrying",
+    "import_packages": "pairlock.carrying",
+    "pull": "pairlock.pulling",
     "LoggedPackage": "pairlock.logged",
     "Receipt": "pairlock.receipts",
     "Verification": "pairlock.verification",

@@ -19,22 +19,29 @@ def load(
     base: str | None = None,
     golden: bool = False,
     expected_digest: str | None = None,
+    offline: bool | None = None,
+    rehash: bool = False,
     progress: Progress = SILENT,
 ) -> BaseEmbedding:
     """Load a registered model as a LlamaIndex embedding, or fail.
 
     Before anything is loaded, every file of the package, and of an adapter's base, is compared with
-    what was approved: path, size and sha256. Recorded instructions, normalisation, maximum length
-    and dtype are applied.
+    what was approved: path, size and sha256. What lies in S3 or behind MLflow's artifact proxy is
+    brought into the cache first, once per machine; there a file that was hashed, and is unchanged
+    by size, time and inode since, is not hashed again. Recorded instructions, normalisation,
+    maximum length and dtype are applied.
 
     Args:
         uri: `models:/name/3`, `models:/name@alias`, `models:/name/Stage`, `models:/m-…`,
-            `runs:/<run id>/<name>`, or a package's folder.
+            `runs:/<run id>/<name>`, `s3://bucket/prefix`, or a package's folder.
         device: `auto`, or a torch device.
-        base: another place to take an adapter's base from, such as a mirror's folder; it must hold
-            exactly the pinned bytes.
+        base: the only place to take an adapter's base from, such as a mirror's folder; it must
+            hold exactly the pinned bytes. Without it the cache, the pin's own URI and the mirrors
+            in `PAIRLOCK_MIRRORS` are tried in this order.
         golden: recompute the golden vectors in float32 on the CPU, and compare.
         expected_digest: a package digest known from elsewhere, which must match.
+        offline: use no network, and the registry's last answer; None for `PAIRLOCK_OFFLINE`.
+        rehash: hash every file again, also those that are unchanged in the cache.
         progress: told about the work.
 
     Returns:
@@ -47,8 +54,9 @@ def load(
         FormatError: the manifest cannot be read.
         InvalidInputError: the URI or an argument cannot be.
         UnsupportedError: it is in a store that this release does not read.
-        UnavailableError: the registry or the device is not there.
-        StorageError: files cannot be read.
+        UnavailableError: the registry, the store or the device is not there, or this machine is
+            offline and has not got everything.
+        StorageError: files cannot be read, or the cache cannot be written.
     """
     found: BaseEmbedding = flavor().load_model(
         uri,
@@ -56,6 +64,8 @@ def load(
         base=base,
         golden=golden,
         expected_digest=expected_digest,
+        offline=offline,
+        rehash=rehash,
         progress=progress,
     )
     return found

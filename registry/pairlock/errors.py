@@ -10,7 +10,7 @@ happened, for machines. Kinds are append-only: a published value never changes i
     ├── FormatError        (ValueError)    a document that this release cannot read
     ├── InvalidInputError  (ValueError)    the caller asked for something that cannot be
     ├── UnsupportedError                   it is understood, and this release does not do it
-    ├── UnavailableError                   a registry, hub or device that cannot be used now
+    ├── UnavailableError                   a registry, store, hub or device that cannot be used now
     └── StorageError       (OSError)       reading or writing files failed
 
 Every error carries what was checked, expected, found and done, and what to do next.
@@ -56,6 +56,7 @@ class ErrorKind(StrEnum):
     VERSION_NOT_READY = "version-not-ready"
     BASE_NOT_FOUND = "base-not-found"
     HUB_SNAPSHOT_NOT_FOUND = "hub-snapshot-not-found"
+    NEVER_ASKED = "never-asked"
     # input
     REFERENCE_INVALID = "reference-invalid"
     NAME_INVALID = "name-invalid"
@@ -70,6 +71,13 @@ class ErrorKind(StrEnum):
     REGISTRY_UNAVAILABLE = "registry-unavailable"
     DEVICE_UNAVAILABLE = "device-unavailable"
     STORAGE_FAILED = "storage-failed"
+    STORE_UNAVAILABLE = "store-unavailable"
+    ACCESS_DENIED = "access-denied"
+    OFFLINE = "offline"
+    NO_SPACE = "no-space"
+    CONDITION_UNSUPPORTED = "condition-unsupported"
+    EXPORT_INVALID = "export-invalid"
+    CACHE_TOO_NEW = "cache-too-new"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +216,7 @@ class UnsupportedError(PairlockError):
 
 
 class UnavailableError(PairlockError):
-    """A registry, hub or device that cannot be used now."""
+    """A registry, store, hub or device that cannot be used now."""
 
 
 class StorageError(PairlockError, OSError):

@@ -21,7 +21,10 @@ class ProvedFiles:
     """By path relative to the store."""
 
     size_bytes: int
-    """How many bytes were hashed."""
+    """How many bytes the files have."""
+
+    hashed_bytes: int
+    """How many of them were hashed now; the others were sealed when they were."""
 
     whole_folder: str | None = None
     """A folder of the store that may hold no other file, such as a package's payload."""
@@ -58,6 +61,7 @@ def prove_files(
     *,
     progress: Progress,
     whole_folder: str | None = None,
+    sealed: Mapping[str, Entry] | None = None,
 ) -> tuple[tuple[Finding, ...], ProvedFiles]:
     """Compare what is there with what is listed, and hash every file whose size is right.
 
@@ -67,6 +71,8 @@ def prove_files(
         observed: what lies there, by the same paths.
         progress: told about the bytes hashed.
         whole_folder: a folder of the store in which nothing else may lie, now and later.
+        sealed: what write-once files were when they were last hashed and right. A file that is
+            still the same is not hashed again.
 
     Returns:
         Every finding (empty when all is well) and the proved files.
@@ -78,9 +84,11 @@ def prove_files(
     findings = list(compare_entries(records, observed))
     wrong = {finding.place for finding in findings}
     sound = [record for record in records if record.path not in wrong]
-    size_bytes = sum(record.size_bytes for record in sound)
-    with progress.step("verify", size_bytes) as advance:
-        for record in sound:
+    known = sealed or {}
+    changed = [record for record in sound if known.get(record.path) != observed[record.path]]
+    hashed_bytes = sum(record.size_bytes for record in changed)
+    with progress.step("verify", hashed_bytes) as advance:
+        for record in changed:
             try:
                 sha256 = hash_file(store.local_path(record.path), on_bytes=advance)
             except OSError as error:
@@ -89,7 +97,11 @@ def prove_files(
                 findings.append(finding)
     stamps = {record.path: observed[record.path] for record in sound}
     proved = ProvedFiles(
-        store=store, stamps=stamps, size_bytes=size_bytes, whole_folder=whole_folder
+        store=store,
+        stamps=stamps,
+        size_bytes=sum(record.size_bytes for record in sound),
+        hashed_bytes=hashed_bytes,
+        whole_folder=whole_folder,
     )
     return tuple(findings), proved
 

@@ -57,7 +57,28 @@ class Receipt:
     runtime: str
     base: BaseReceipt | None
     checks: tuple[Check, ...]
+    location: str
+    """Where the package's bytes lie: a folder, or another store's URI."""
+
+    loaded_from: str
+    """The folder on this machine that it was loaded from."""
+
+    answer_age_s: float | None
+    """How old the registry's answer is, in seconds, when it was not asked; None when it was."""
+
     bytes_verified: int
+    """Bytes of the package's and its base's files; each has the recorded sha256."""
+
+    bytes_hashed: int
+    """How many of them this load hashed. The others are in the cache, and are unchanged by size,
+    time and inode since they were hashed."""
+
+    bytes_fetched: int
+    """How many this load fetched."""
+
+    warnings: tuple[str, ...]
+    """What somebody should know: a version that was made again, a base from a mirror."""
+
     libraries: Mapping[str, str]
     """Versions in this process; the manifest has those the package was made with."""
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pairlock.catalog import Located, locate
+from pairlock.catalog import Located
+from pairlock.config import current_settings
 from pairlock.integrity import compare_anchors
 from pairlock.manifest import Manifest, manifest_data
-from pairlock.packages import local_store, package_error, read_package_manifest
-from pairlock.references import parse_reference
+from pairlock.packages import package_error, read_package_manifest
+from pairlock.resolution import resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +39,21 @@ class Description:
         }
 
 
-def show(uri: str) -> Description:
+def show(uri: str, *, offline: bool | None = None) -> Description:
     """Read a version's manifest, and compare its digest with what the registry recorded.
 
     Args:
         uri: as `pairlock.load`.
+        offline: as `pairlock.load`.
 
     Raises:
         IntegrityError: the manifest is not the one that was registered.
         NotFoundError: there is no such version, or no package.
         PairlockError: every other reason not to read it.
     """
-    located = locate(parse_reference(uri))
-    manifest, digest = read_package_manifest(local_store(located), located)
+    settings = current_settings(offline=offline)
+    located = resolve(uri, settings)
+    manifest, digest = read_package_manifest(located, settings=settings)
     if wrong := compare_anchors(digest, located.anchors):
         raise package_error(located.uri, wrong)
     return Description(located=located, manifest=manifest, digest=digest)

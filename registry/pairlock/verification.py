@@ -8,11 +8,12 @@ from typing import Any
 
 from pairlock._bridge import runtime
 from pairlock.bases import Base, examine_base
-from pairlock.catalog import locate
+from pairlock.config import Settings, current_settings
 from pairlock.errors import Finding, IntegrityError
+from pairlock.manifest import BasePin
 from pairlock.packages import Package, examine_package
 from pairlock.progress import SILENT, Progress
-from pairlock.references import parse_reference
+from pairlock.resolution import resolve
 
 
 class Outcome(StrEnum):
@@ -65,15 +66,20 @@ def verify(
     base: str | None = None,
     golden: bool = True,
     expected_digest: str | None = None,
+    offline: bool | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
     """Prove a version: its bytes, its base's bytes, and the vectors it computes.
+
+    Of a version in a remote store this machine's copy is hashed again, and fetched where it is not
+    whole; what was damaged in it is fetched again.
 
     Args:
         uri: as `pairlock.load`.
         base: as `pairlock.load`.
         golden: whether to recompute the golden vectors in float32 on the CPU.
         expected_digest: as `pairlock.load`.
+        offline: as `pairlock.load`.
         progress: told about the work.
 
     Returns:
@@ -84,8 +90,11 @@ def verify(
         FormatError: the manifest cannot be read.
         PairlockError: every other reason why it could not be checked.
     """
-    located = locate(parse_reference(uri))
-    package = examine_package(located, progress=progress, expected_digest=expected_digest)
+    settings = current_settings(offline=offline, rehash=True)
+    located = resolve(uri, settings)
+    package = examine_package(
+        located, settings=settings, progress=progress, expected_digest=expected_digest
+    )
     files = len(package.manifest.files)
     anchors = ", ".join(package.anchors) or "nothing outside the package"
     checks = [
@@ -98,10 +107,9 @@ def verify(
     found_base: Base | None = None
     pin = package.manifest.base
     if pin is not None:
-        found_base, findings = examine_base(pin, instead=base, progress=progress)
-        checks.append(
-            _result("base", findings, f"{base or pin.uri}: {len(pin.files)} files, as pinned")
-        )
+        found_base, findings = _examine_base(pin, base, settings, progress)
+        place = found_base.requested if found_base else base or pin.uri
+        checks.append(_result("base", findings, f"{place}: {len(pin.files)} files, as pinned"))
     if not golden:
         checks.append(_skipped("not asked for"))
     elif any(check.outcome is Outcome.FAILED for check in checks):
@@ -115,6 +123,17 @@ def verify(
         kind=package.manifest.kind.value,
         checks=tuple(checks),
     )
+
+
+def _examine_base(
+    pin: BasePin, instead: str | None, settings: Settings, progress: Progress
+) -> tuple[Base | None, tuple[Finding, ...]]:
+    try:
+        return examine_base(pin, instead=instead, settings=settings, progress=progress)
+    except IntegrityError as error:
+        if not error.findings:
+            raise
+        return None, error.findings
 
 
 def _golden(package: Package, base: Base | None, progress: Progress) -> CheckResult:

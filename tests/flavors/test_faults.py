@@ -534,20 +534,21 @@ def test_a_file_that_changes_while_it_is_pulled_is_not_kept(
     tiny_model: Path, registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy of bytes that are not the proved ones is an error, and nothing of it stays."""
-    from pairlock import pull
+    from pairlock import copying
+    from pairlock.pulling import pull
 
     uri = registry.log(tiny_model, "racing")
     package, copies = registry.folder_of(uri), tmp_path / "copies"
-    copy = pull.copy_hashing
+    copy = copying.copy_hashing
 
     def changing(source: Path, target: Path, **kwargs: Any) -> Any:
         if source.name == "model.safetensors":
             _overwritten(package)
         return copy(source, target, **kwargs)
 
-    monkeypatch.setattr(pull, "copy_hashing", changing)
+    monkeypatch.setattr(copying, "copy_hashing", changing)
     with pytest.raises(IntegrityError) as caught:
-        pull.pull(uri, to=copies / "base")
+        pull(uri, to=copies / "base")
     assert caught.value.kind is ErrorKind.FILE_CHANGED
     assert [finding.place for finding in caught.value.findings] == [
         "payload/model/model.safetensors"

@@ -37,7 +37,13 @@ RECEIPT = pairlock.Receipt(
     runtime="torch",
     base=BaseReceipt(uri="b", loaded_from="b", tree_digest="sha256:cd", package_digest=None),
     checks=(Check(name="package", detail="3 files"),),
+    location="s3://bucket/support",
+    loaded_from="/cache/support",
+    answer_age_s=None,
     bytes_verified=10,
+    bytes_hashed=0,
+    bytes_fetched=0,
+    warnings=(),
     libraries={"torch": "2.6"},
 )
 
@@ -46,6 +52,7 @@ def test_all_lists_what_is_public() -> None:
     """The public names are exactly these; another one is a decision, and so is one less."""
     assert sorted(pairlock.__all__) == [
         "AlreadyExistsError",
+        "Carried",
         "ErrorKind",
         "Finding",
         "FormatError",
@@ -54,13 +61,17 @@ def test_all_lists_what_is_public() -> None:
         "LoggedPackage",
         "NotFoundError",
         "PairlockError",
+        "Pulled",
         "Receipt",
         "StorageError",
         "UnavailableError",
         "UnsupportedError",
         "Verification",
+        "export_packages",
+        "import_packages",
         "load",
         "log_model",
+        "pull",
         "receipt",
         "verify",
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pairlock.bases import Base
 from pairlock.catalog import Located
+from pairlock.config import current_settings
 from pairlock.digests import FileRecord, record_file
 from pairlock.errors import (
     ErrorKind,
@@ -62,6 +63,8 @@ class Built:
     manifest: Manifest
     digest: str
     warnings: tuple[str, ...]
+    progress: Progress
+    """Told about the work that MLflow has done with it."""
 
 
 def build_package(source: Source, root: Path, options: Options, *, progress: Progress) -> Built:
@@ -104,7 +107,13 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
     if draft.base is not None:
         draft.base.proved.check_unchanged()
     _compare_with_live(source, vectors, texts)
-    return Built(root=root, manifest=manifest, digest=digest, warnings=_warnings(manifest))
+    return Built(
+        root=root,
+        manifest=manifest,
+        digest=digest,
+        warnings=_warnings(manifest),
+        progress=progress,
+    )
 
 
 def _with_golden(records: tuple[FileRecord, ...], root: Path) -> tuple[FileRecord, ...]:
@@ -126,7 +135,9 @@ def _adapter_shift(vectors: Vectors, manifest: Manifest) -> float | None:
 def _prove(root: Path, base: Base | None, digest: str, progress: Progress) -> None:
     """Open the finished package as a load would, and compare a second, fresh model with it."""
     located = Located(requested=str(root), uri=str(root), location=str(root))
-    package = open_package(located, progress=progress, expected_digest=digest)
+    package = open_package(
+        located, settings=current_settings(), progress=progress, expected_digest=digest
+    )
     with progress.step("prove"):
         result = golden_result(package, base)
     if result.findings:

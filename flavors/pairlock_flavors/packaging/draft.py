@@ -17,6 +17,7 @@ from llama_index.embeddings.huggingface.utils import (
 from sentence_transformers import SentenceTransformer
 
 from pairlock.bases import Base, find_base
+from pairlock.config import current_settings
 from pairlock.digests import FileRecord, copy_hashing, record_file, tree_digest
 from pairlock.errors import (
     ErrorKind,
@@ -147,7 +148,7 @@ def _draft_adapter(
             hint="give base='models:/name/1' or --base models:/name/1; log the base first if it "
             "is not registered yet",
         )
-    base = find_base(asked, progress=progress)
+    base = find_base(asked, settings=current_settings(), progress=progress)
     with progress.step("load base"):
         model = load_sentence_transformer(base.folder(), device="cpu", dtype=None)
         settings = _settled(source.settings or _base_settings(base, describe(model)), options)

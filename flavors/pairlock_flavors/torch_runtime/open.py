@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from pairlock.bases import Base, open_base
 from pairlock.catalog import Located
-from pairlock.errors import IntegrityError
-from pairlock.manifest import BasePin, Manifest
+from pairlock.config import Settings
+from pairlock.errors import ErrorKind, IntegrityError, PairlockError
+from pairlock.hashing import ProvedFiles
+from pairlock.manifest import Manifest
 from pairlock.packages import Package, open_package
 from pairlock.progress import Progress
 from pairlock.receipts import BaseReceipt, Check, Receipt
+from pairlock.resolution import age_s
 from pairlock_flavors.torch_runtime.assemble import Identity, Placement, assemble
 from pairlock_flavors.torch_runtime.devices import Choice, choose_device
 from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, check_golden
@@ -36,6 +40,7 @@ LIBRARIES = (
 def open_embedding(
     located: Located,
     *,
+    settings: Settings,
     device: str = "auto",
     base: str | None = None,
     golden: bool = False,
@@ -46,6 +51,7 @@ def open_embedding(
 
     Args:
         located: where it lies.
+        settings: which cache and mirrors, and whether the network may be used.
         device: `auto` or a torch device.
         base: another place to take an adapter's base from; it must hold the pinned bytes.
         golden: whether to recompute the golden vectors, in float32 on the CPU.
@@ -61,27 +67,77 @@ def open_embedding(
         UnavailableError: the device is not there.
         PairlockError: every other reason not to load.
     """
-    package = open_package(located, progress=progress, expected_digest=expected_digest)
-    manifest = package.manifest
-    found_base = _open_base(manifest.base, instead=base, progress=progress)
-    choice = choose_device(device, manifest.devices.order)
-    placement = Placement(device=choice.device, dtype=manifest.devices.dtype)
-    identity = Identity(uri=located.uri, package_digest=package.digest, base=base)
-    with progress.step("load"):
-        embedding = assemble(
-            manifest, package.root, found_base, identity=identity, placement=placement
+    opening = _Opening(located, settings, device, base, golden, expected_digest, progress)
+    try:
+        return opening.run()
+    except IntegrityError as error:
+        # a view in the cache may be pruned or repaired under a load; what it is made anew of is
+        # proved again
+        if error.kind is not ErrorKind.FILE_CHANGED or not opening.from_cache:
+            raise
+    return opening.run()
+
+
+@dataclass(slots=True)
+class _Opening:
+    """One load: what was asked for, and from where it was served."""
+
+    located: Located
+    settings: Settings
+    device: str
+    base: str | None
+    golden: bool
+    expected_digest: str | None
+    progress: Progress
+    from_cache: bool = False
+
+    def run(self) -> PackageEmbedding:
+        package = open_package(
+            self.located,
+            settings=self.settings,
+            progress=self.progress,
+            expected_digest=self.expected_digest,
         )
-    result = None
-    if golden:
-        with progress.step("golden vectors"):
-            result = golden_result(package, found_base, embedding)
+        manifest = package.manifest
+        base = None
+        if manifest.base is not None:
+            base = open_base(
+                manifest.base,
+                instead=self.base,
+                settings=self.settings,
+                progress=self.progress,
+            )
+        proved = _all_proved(package, base)
+        self.from_cache = any(files.store.write_once for files in proved)
+        choice = choose_device(self.device, manifest.devices.order)
+        placement = Placement(device=choice.device, dtype=manifest.devices.dtype)
+        try:
+            embedding, result = self._assemble(package, base, placement)
+        except PairlockError:
+            for files in proved:
+                files.check_unchanged()  # says so, if that is why
+            raise
+        for files in proved:
+            files.check_unchanged()
+        embedding._pairlock_receipt = _receipt(package, base, choice, placement, result)
+        return embedding
+
+    def _assemble(
+        self, package: Package, base: Base | None, placement: Placement
+    ) -> tuple[PackageEmbedding, GoldenResult | None]:
+        uri = self.located.uri
+        identity = Identity(uri=uri, package_digest=package.digest, base=self.base)
+        with self.progress.step("load"):
+            embedding = assemble(
+                package.manifest, package.root, base, identity=identity, placement=placement
+            )
+        if not self.golden:
+            return embedding, None
+        with self.progress.step("golden vectors"):
+            result = golden_result(package, base, embedding)
         if result.findings:
-            raise golden_error(located.uri, result)
-    package.proved.check_unchanged()
-    if found_base is not None:
-        found_base.proved.check_unchanged()
-    embedding._pairlock_receipt = _receipt(package, found_base, choice, placement, result)
-    return embedding
+            raise golden_error(uri, result)
+        return embedding, result
 
 
 def golden_result(
@@ -131,8 +187,8 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def _open_base(pin: BasePin | None, *, instead: str | None, progress: Progress) -> Base | None:
-    return None if pin is None else open_base(pin, instead=instead, progress=progress)
+def _all_proved(package: Package, base: Base | None) -> list[ProvedFiles]:
+    return [package.proved] if base is None else [package.proved, base.proved]
 
 
 def _receipt(
@@ -143,6 +199,7 @@ def _receipt(
     golden: GoldenResult | None,
 ) -> Receipt:
     manifest: Manifest = package.manifest
+    proved = _all_proved(package, base)
     checks = [Check(name="files", detail=f"{len(manifest.files)} files by path, size and sha256")]
     if package.anchors:
         checks.append(Check(name="package digest", detail=", ".join(package.anchors)))
@@ -175,6 +232,12 @@ def _receipt(
         runtime="torch",
         base=base_receipt,
         checks=tuple(checks),
-        bytes_verified=package.proved.size_bytes + (base.proved.size_bytes if base else 0),
+        location=package.located.location,
+        loaded_from=str(package.root),
+        answer_age_s=age_s(package.located),
+        bytes_verified=sum(files.size_bytes for files in proved),
+        bytes_hashed=sum(files.hashed_bytes for files in proved),
+        bytes_fetched=package.fetched_bytes + (base.fetched_bytes if base else 0),
+        warnings=(*package.located.warnings, *(base.warnings if base else ())),
         libraries=library_versions(),
     )

@@ -4,6 +4,7 @@ from pairlock.catalog.database import ensure_database, sqlite_path
 from pairlock.catalog.location import DIGEST_TAG, Located
 from pairlock.catalog.registry import (
     ensure_registry,
+    is_local_registry,
     locate,
     reach_registry,
     registry_unavailable,
@@ -15,6 +16,7 @@ __all__ = [
     "Located",
     "ensure_database",
     "ensure_registry",
+    "is_local_registry",
     "locate",
     "reach_registry",
     "registry_unavailable",

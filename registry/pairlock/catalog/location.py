@@ -30,3 +30,15 @@ class Located:
 
     version: int | None = None
     """The registered version."""
+
+    created_ms: int | None = None
+    """When the version was registered, in ms since 1970, by the registry's clock."""
+
+    package_digest: str | None = None
+    """The digest that was found there, and proved, by an earlier load on this machine."""
+
+    remembered_at: float | None = None
+    """When the registry gave this answer, in seconds since 1970, if it was not asked now."""
+
+    warnings: tuple[str, ...] = ()
+    """What somebody should know who loads it."""

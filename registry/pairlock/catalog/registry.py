@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -31,6 +32,12 @@ def tracking_uri() -> str:
     import mlflow
 
     return str(mlflow.get_registry_uri())
+
+
+def is_local_registry() -> bool:
+    """Whether the registry in use is a file on this machine, which takes no network to ask."""
+    uri = tracking_uri()
+    return uri.startswith(("sqlite:", "file:")) or not urlsplit(uri).scheme
 
 
 def ensure_registry() -> None:
@@ -65,13 +72,19 @@ def reach_registry() -> str:
     return f"{more}{len(found)} registered models"
 
 
-def locate(reference: Reference) -> Located:
+Known = Callable[[str], Located | None]
+"""From a version's URI to what was answered for it before."""
+
+
+def locate(reference: Reference, *, known: Known = lambda _uri: None) -> Located:
     """Look up where a model lies.
 
-    An alias or a stage is resolved here, once; the answer names a version.
+    An alias or a stage is resolved here, once; the answer names a version. A version that is known,
+    and was not made again since, costs one question: whether it is still there.
 
     Args:
         reference: a parsed reference. Hub references are not looked up here.
+        known: what was answered before.
 
     Returns:
         The location and the digests recorded for it.
@@ -89,15 +102,13 @@ def locate(reference: Reference) -> Located:
     with _translated(requested):
         _need_registry(requested)
         if isinstance(reference, VersionReference):
-            return _version(
-                requested, _client().get_model_version(reference.name, str(reference.version))
-            )
+            version = _client().get_model_version(reference.name, str(reference.version))
+            return _version(requested, version, known)
         if isinstance(reference, AliasReference):
-            return _version(
-                requested, _client().get_model_version_by_alias(reference.name, reference.alias)
-            )
+            version = _client().get_model_version_by_alias(reference.name, reference.alias)
+            return _version(requested, version, known)
         if isinstance(reference, StageReference):
-            return _version(requested, _newest_in_stage(reference))
+            return _version(requested, _newest_in_stage(reference), known)
         if isinstance(reference, LoggedModelReference):
             return _logged_model(requested, reference.model_id)
         return _run_model(requested, reference)
@@ -125,7 +136,7 @@ def _client() -> Any:
     return MlflowClient()
 
 
-def _version(requested: str, version: Any) -> Located:
+def _version(requested: str, version: Any, known: Known) -> Located:
     uri = f"models:/{version.name}/{version.version}"
     if version.status != "READY":
         raise NotFoundError(
@@ -137,17 +148,24 @@ def _version(requested: str, version: Any) -> Located:
             done="nothing was loaded",
             hint="log the model again, or choose another version",
         )
+    own = _anchor("version tag", version.tags)
+    created_ms = int(version.creation_timestamp or 0)
+    before = known(uri)
+    if (
+        before is not None
+        and before.created_ms == created_ms
+        and own.items() <= before.anchors.items()
+    ):
+        return replace(before, requested=requested)
     location = _client().get_model_version_download_uri(version.name, version.version)
     return Located(
         requested=requested,
         uri=uri,
         location=_local_path(str(location)),
-        anchors={
-            **_origin_anchors(str(version.source or "")),
-            **_anchor("version tag", version.tags),
-        },
+        anchors={**_origin_anchors(str(version.source or "")), **own},
         name=version.name,
         version=int(version.version),
+        created_ms=created_ms,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pairlock.cli import doctor, embed, exit_codes, log, pull, show, verify
+from pairlock.cli import cache, carry, doctor, embed, exit_codes, log, pull, show, verify
 from pairlock.cli.output import Format, Output
 from pairlock.errors import PairlockError
 
@@ -45,7 +45,7 @@ def _options(
     pass
 
 
-def _command(run: Callable[..., int]) -> None:
+def _command(group: typer.Typer, run: Callable[..., int]) -> None:
     """Add a command. It returns its exit status and may raise any `PairlockError`."""
 
     @functools.wraps(run)
@@ -63,11 +63,30 @@ def _command(run: Callable[..., int]) -> None:
             code = exit_codes.DONE
         raise typer.Exit(code)
 
-    app.command(epilog=exit_codes.HELP)(guarded)
+    group.command(run.__name__.rstrip("_"), epilog=exit_codes.HELP)(guarded)
 
 
-for _run in (log.log, show.show, verify.verify, embed.embed, pull.pull, doctor.doctor):
-    _command(_run)
+for _run in (
+    log.log,
+    show.show,
+    verify.verify,
+    embed.embed,
+    pull.pull,
+    carry.export,
+    carry.import_,
+    doctor.doctor,
+):
+    _command(app, _run)
+
+_cache = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=exit_codes.HELP,
+    help="See, check and tidy what this machine keeps. PAIRLOCK_CACHE moves it.",
+)
+app.add_typer(_cache, name="cache")
+for _cached in (cache.list_, cache.prune, cache.verify, cache.where):
+    _command(_cache, _cached)
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Uri
-from pairlock.cli.output import Format, Output
+from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Offline, Rehash, Uri
+from pairlock.cli.output import Format, Output, duration
 
 
 class RoleName(StrEnum):
@@ -35,6 +35,8 @@ def embed(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:<n> or mps.")] = "auto",
     base: BaseInstead = None,
     digest: ExpectedDigest = None,
+    offline: Offline = None,
+    rehash: Rehash = False,
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Embed texts. Prints one JSON list of numbers for each."""
@@ -43,7 +45,13 @@ def embed(
 
     output = Output(format)
     found: Any = load(
-        uri, device=device, base=base, expected_digest=digest, progress=output.progress()
+        uri,
+        device=device,
+        base=base,
+        expected_digest=digest,
+        offline=offline,
+        rehash=rehash,
+        progress=output.progress(),
     )
     texts = _lines() if texts == ["-"] else texts
     if role is RoleName.QUERY:
@@ -51,6 +59,10 @@ def embed(
     else:
         vectors = found.get_text_embedding_batch(texts)
     proof = receipt(found)
+    for warning in proof.warnings:
+        output.say(f"warning: {warning}")
+    if proof.answer_age_s is not None:
+        output.say(f"offline: the registry's answer is {duration(proof.answer_age_s)} old")
     output.say(f"{proof.uri} on {proof.device} ({proof.dtype}), {proof.package_digest}")
     output.result(
         {"role": role.value, "vectors": vectors, "receipt": proof.to_dict()},

@@ -31,9 +31,12 @@ HELP = (
 )
 
 
+_NOT_CHECKED = {ErrorKind.FORMAT_TOO_NEW, ErrorKind.STORE_UNSUPPORTED, ErrorKind.CACHE_TOO_NEW}
+
+
 def exit_code(error: PairlockError) -> int:
     """The exit status for an error."""
-    if error.kind in {ErrorKind.FORMAT_TOO_NEW, ErrorKind.STORE_UNSUPPORTED}:
+    if error.kind in _NOT_CHECKED:
         return COULD_NOT_CHECK
     if isinstance(error, IntegrityError | FormatError):
         return NO

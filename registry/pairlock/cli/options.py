@@ -13,7 +13,7 @@ Uri = Annotated[
     typer.Argument(
         metavar="URI",
         help="models:/name/3, models:/name@alias, models:/name/Stage, models:/m-<id>, "
-        "runs:/<run id>/<name>, or a package's folder.",
+        "runs:/<run id>/<name>, s3://bucket/prefix, or a package's folder.",
         show_default=False,
     ),
 ]
@@ -27,6 +27,18 @@ BaseInstead = Annotated[
         help="Take an adapter's base from here instead of its pin; it must hold the same bytes.",
         show_default=False,
     ),
+]
+Offline = Annotated[
+    bool | None,
+    typer.Option(
+        "--offline/--online",
+        help="Use no network, and the registry's last answer. Default: PAIRLOCK_OFFLINE.",
+        show_default=False,
+    ),
+]
+Rehash = Annotated[
+    bool,
+    typer.Option("--rehash", help="Hash every file again, also those unchanged in the cache."),
 ]
 ExpectedDigest = Annotated[
     str | None,

@@ -94,6 +94,33 @@ class TerminalProgress:
             yield lambda count: progress.advance(task, count)
 
 
+def duration(seconds: float) -> str:
+    """A length of time in the unit that fits: `3 hours`."""
+    for name, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} seconds"
+
+
+def size(count: int) -> str:
+    """A number of bytes in the unit that fits: `91.6 MB`."""
+    value = float(count)
+    for name in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{count} bytes" if name == "bytes" else f"{value:.1f} {name}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of equal length, as plain text with a title row."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
 def table(rows: Sequence[tuple[str, str]]) -> str:
     """Names and values in two columns, as plain text."""
     width = max((len(name) for name, _ in rows), default=0)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import FormatOption, Uri
+from pairlock.cli.options import FormatOption, Offline, Uri
 from pairlock.cli.output import Format, Output, table
 
 
-def show(uri: Uri, format: FormatOption = Format.HUMAN) -> int:
+def show(uri: Uri, offline: Offline = None, format: FormatOption = Format.HUMAN) -> int:
     """Show what a version is and what it stands on. Reads its manifest, not its weights."""
     from pairlock.show import show as describe
     from pairlock.summary import summary_rows
 
-    found = describe(uri)
+    found = describe(uri, offline=offline)
     rows = [
         ("uri", found.located.uri),
         ("location", found.located.location),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Uri
+from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Offline, Uri
 from pairlock.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -21,13 +21,21 @@ def verify(
     golden: Annotated[
         bool, typer.Option(help="Recompute the golden vectors, in float32 on the CPU.")
     ] = True,
+    offline: Offline = None,
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Prove a version, bytes and vectors. Lists everything that is wrong."""
     from pairlock.verification import verify as prove
 
     output = Output(format)
-    found = prove(uri, base=base, golden=golden, expected_digest=digest, progress=output.progress())
+    found = prove(
+        uri,
+        base=base,
+        golden=golden,
+        expected_digest=digest,
+        offline=offline,
+        progress=output.progress(),
+    )
     output.result(found.to_dict(), _text(found))
     return exit_codes.DONE if found.passed else exit_codes.NO
 

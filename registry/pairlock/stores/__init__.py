@@ -1,6 +1,13 @@
-"""Where package bytes lie. `interface` is the seam; one module per kind of store."""
+"""Where package bytes lie: `interface` is the seam, `opening` finds the store of a location."""
 
-from pairlock.stores.interface import Entry, EntryType, Store
+from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType, Store
 from pairlock.stores.local import LocalStore
 
-__all__ = ["Entry", "EntryType", "LocalStore", "Store"]
+__all__ = [
+    "BrokenStreamError",
+    "ByteStream",
+    "Entry",
+    "EntryType",
+    "LocalStore",
+    "Store",
+]

@@ -12,8 +12,12 @@ _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.md", "*.jinja", "*.
 _UNWANTED = ["onnx/*", "openvino/*", "checkpoint-*/*"]
 
 
-def hub_snapshot(reference: HubReference) -> Path:
+def hub_snapshot(reference: HubReference, *, offline: bool = False) -> Path:
     """The folder of a snapshot on this disk, fetched when it is not here, or not whole.
+
+    Args:
+        reference: which snapshot.
+        offline: whether the hub may not be asked.
 
     Raises:
         NotFoundError: it is in no local cache, and the hub cannot be asked or does not have it.
@@ -30,6 +34,7 @@ def hub_snapshot(reference: HubReference) -> Path:
             revision=reference.commit,
             allow_patterns=_WANTED,
             ignore_patterns=_UNWANTED,
+            local_files_only=offline,
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         if cached is not None:

@@ -1,30 +1,39 @@
-"""A folder on disk. Nothing is ever written into it."""
+"""A folder on disk. A load writes nothing into it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from pairlock.errors import ErrorKind, NotFoundError, StorageError
-from pairlock.stores.interface import Entry, EntryType
+from pairlock.digests import FileRecord, copy_hashing
+from pairlock.errors import AlreadyExistsError, ErrorKind, NotFoundError, StorageError
+from pairlock.stores.failures import file_missing, too_large
+from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType
 
 
 class LocalStore:
-    """Reads one folder.
+    """One folder.
 
     Args:
         root: the folder.
         follow_links: whether a link counts as the file it points to. Packages never hold links;
             a hub cache snapshot is made of them.
+        write_once: whether its files are never written again, as in the cache. Hard links to them
+            come and go, which changes their ctime and nothing else, so stamps leave it out.
     """
 
-    def __init__(self, root: Path, *, follow_links: bool = False) -> None:
+    splits_files = True
+
+    def __init__(self, root: Path, *, follow_links: bool = False, write_once: bool = False) -> None:
         self.root = root
         self._follow_links = follow_links
+        self.write_once = write_once
 
     @property
     def location(self) -> str:
@@ -88,28 +97,101 @@ class LocalStore:
                     raise OSError(errno.EINVAL, "not a regular file")
                 content = stream.read(at_most_bytes + 1)
         except FileNotFoundError:
-            raise NotFoundError(
-                f"there is no file {target}",
-                kind=ErrorKind.FILE_MISSING,
-                checked=str(target),
-                expected="a file",
-                found="nothing",
-                done="nothing was loaded",
-                hint="restore the file from where the folder was copied",
-            ) from None
+            raise file_missing(str(target)) from None
         except OSError as error:
             raise _storage_error(target, error) from error
         if len(content) > at_most_bytes:
-            raise StorageError(
-                f"{target} is too large",
-                kind=ErrorKind.STORAGE_FAILED,
-                checked="its size",
-                expected=f"at most {at_most_bytes} bytes",
-                found="more",
-                done="nothing was loaded",
-                hint="this is not the file that Pairlock or a trainer wrote; restore it",
-            )
+            raise too_large(str(target), at_most_bytes)
         return content
+
+    @contextmanager
+    def open_range(self, path: str, *, start: int, length: int) -> Iterator[ByteStream]:
+        """A part of a file.
+
+        Raises:
+            NotFoundError: there is no such file.
+            StorageError: it cannot be read.
+        """
+        target = self.root / path
+        try:
+            stream = target.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise file_missing(str(target)) from None
+        except OSError as error:
+            raise _storage_error(target, error) from error
+        with stream:
+            stream.seek(start)
+            yield _FilePart(stream, os.fstat(stream.fileno()).st_size, length)
+
+    def write(self, path: str, source: Path, record: FileRecord) -> None:
+        """Copy a file into the folder, under a name of its own first.
+
+        Raises:
+            StorageError: writing failed.
+        """
+        target = self.root / path
+        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        try:
+            copy_hashing(source, aside, recorded_as=record.path)
+            aside.replace(target)
+        except OSError as error:
+            raise _storage_error(target, error, wish="a folder to write to") from error
+        finally:
+            with suppress(OSError):
+                aside.unlink()
+
+    def create(self, path: str, content: bytes) -> None:
+        """Make a small file if there is none, whole or not at all.
+
+        Raises:
+            AlreadyExistsError: there is one.
+            StorageError: writing failed.
+        """
+        target = self.root / path
+        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            # a link is made by exactly one of many, and never shows half a file
+            os.link(aside, target)
+        except FileExistsError as error:
+            raise AlreadyExistsError(
+                f"{target} is already there",
+                kind=ErrorKind.TARGET_EXISTS,
+                checked=str(target),
+                expected="no such file",
+                found="one",
+                done="it stays as it is",
+                hint="read what is there",
+            ) from error
+        except OSError as error:
+            raise _storage_error(
+                target, error, wish="a folder to write to, with hard links"
+            ) from error
+        finally:
+            with suppress(OSError):
+                aside.unlink()
+
+    def creates_conditionally(self) -> bool:
+        """Create one file twice.
+
+        Raises:
+            StorageError: nothing can be written there.
+        """
+        path = f".pairlock-probe-{uuid.uuid4().hex}"
+        try:
+            self.create(path, b"probe")
+            try:
+                self.create(path, b"probe")
+            except AlreadyExistsError:
+                return True
+            return False
+        finally:
+            with suppress(OSError):
+                (self.root / path).unlink()
 
     def _walk(self, folder: Path, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Entry]]:
         own = folder.stat().st_ino
@@ -133,16 +215,38 @@ class LocalStore:
             type_ = EntryType.LINK
         else:
             type_ = EntryType.OTHER
-        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        stamp: tuple[int, ...] = (found.st_size, found.st_mtime_ns, found.st_ino)
+        if not self.write_once:
+            stamp = (*stamp, found.st_ctime_ns, found.st_dev)
         return Entry(type=type_, size_bytes=found.st_size, stamp=stamp)
 
 
-def _storage_error(path: Path, error: OSError) -> StorageError:
+class _FilePart:
+    """A part of an open file."""
+
+    def __init__(self, stream: BinaryIO, total_bytes: int, length: int) -> None:
+        self._stream = stream
+        self._left = length
+        self.total_bytes: int | None = total_bytes
+
+    def read(self, at_most_bytes: int) -> bytes:
+        """The next bytes; empty at the end of the part."""
+        try:
+            data = self._stream.read(min(at_most_bytes, self._left))
+        except OSError as error:
+            raise BrokenStreamError(f"{type(error).__name__}: {error}") from error
+        self._left -= len(data)
+        return data
+
+
+def _storage_error(
+    path: Path, error: OSError, *, wish: str = "files that can be read"
+) -> StorageError:
     return StorageError(
-        f"cannot read {path}",
+        f"cannot use {path}",
         kind=ErrorKind.STORAGE_FAILED,
         checked=str(path),
-        expected="files that can be read",
+        expected=wish,
         found=f"{type(error).__name__}: {error.strerror or error}",
         done="nothing was loaded",
         hint="check that the path is a readable folder and the disk is well",

@@ -1,0 +1,110 @@
+"""What the registry answered last, so that a later question can be cheap, or can be spared.
+
+An answer is keyed by the registry and by what was asked. It holds no credentials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pairlock.cache.folder import CacheFolder
+
+IMPORTED = "imported"
+"""The registry of answers that came with `pairlock import`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Where a model lay, and which digest was recorded for it, when it was last asked."""
+
+    registry: str
+    requested: str
+    uri: str
+    location: str
+    anchors: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    version: int | None = None
+    created_ms: int | None = None
+    """When the version was made, by the registry: a version made again has another time."""
+
+    package_digest: str | None = None
+    """The digest of what was found there, once it was proved."""
+
+    asked_at: float = field(default=0.0, compare=False)
+    """Seconds since 1970."""
+
+
+def without_credentials(uri: str) -> str:
+    """A URI without user name, password and query."""
+    try:
+        split = urlsplit(uri)
+    except ValueError:
+        return uri
+    if "@" not in split.netloc and not split.query:
+        return uri
+    return urlunsplit(split._replace(netloc=split.netloc.rpartition("@")[2], query=""))
+
+
+def remember(folder: CacheFolder, answer: Answer) -> None:
+    """Keep an answer; not in a read-only cache.
+
+    Args:
+        folder: the cache.
+        answer: what was answered now.
+    """
+    path = _path(folder, answer)
+    with suppress(OSError):
+        if _read(path) == answer:
+            os.utime(path)
+            return
+        folder.prepare()
+        document = {**asdict(answer), "anchors": dict(answer.anchors)}
+        del document["asked_at"]  # the file's own time, so that the same answer is not written anew
+        folder.write(path, json.dumps(document, indent=1).encode())
+
+
+def recall(folder: CacheFolder, registry: str, requested: str) -> Answer | None:
+    """The last answer to a question; None when there is none that can be read."""
+    return _read(folder.answers / _name(registry, requested))
+
+
+def forget(folder: CacheFolder, answer: Answer) -> None:
+    """Forget an answer that is no longer true."""
+    with suppress(OSError):
+        _path(folder, answer).unlink()
+
+
+def all_answers(folder: CacheFolder) -> Iterator[Answer]:
+    """Every answer that is kept."""
+    for path in sorted(folder.answers.glob("*.json")):
+        if (found := _read(path)) is not None:
+            yield found
+
+
+def _path(folder: CacheFolder, answer: Answer) -> Path:
+    return folder.answers / _name(answer.registry, answer.requested)
+
+
+def _name(registry: str, requested: str) -> str:
+    return hashlib.sha256(f"{registry}\n{requested}".encode()).hexdigest() + ".json"
+
+
+def _read(path: Path) -> Answer | None:
+    try:
+        document = json.loads(path.read_bytes())
+        return Answer(
+            **{
+                **document,
+                "anchors": {str(k): str(v) for k, v in document["anchors"].items()},
+                "asked_at": path.stat().st_mtime,
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,200 @@
+"""Folders of links to blobs, in which libraries find the files of one package or one base.
+
+A view appears whole. Its seal remembers size, time and inode of every file when it was last hashed:
+files are write-once, so a file that is still the same by those three is not hashed again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pairlock.cache.blobs import Arrival
+from pairlock.cache.folder import CacheFolder, remove
+from pairlock.digests import FileRecord
+from pairlock.stores import Entry, EntryType, LocalStore
+
+
+class ViewKind(StrEnum):
+    """What a view is of."""
+
+    PACKAGE = "packages"
+    """A package by its package digest: the manifest and the payload."""
+
+    MODEL = "models"
+    """A base model by its tree digest: the pinned files."""
+
+    @property
+    def label(self) -> str:
+        """What it is called in a message."""
+        return "package" if self is ViewKind.PACKAGE else "base model"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewKey:
+    """Names a view."""
+
+    kind: ViewKind
+    digest: str
+    """`sha256:<hex>`."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.digest.removeprefix('sha256:')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """What a view's files were when they were last hashed."""
+
+    hashed_at: float
+    """Seconds since 1970."""
+
+    stamps: Mapping[str, Entry]
+    """By path."""
+
+    contents: Mapping[str, str]
+    """The sha256 that each file had, by path."""
+
+
+class View:
+    """One view, there or not.
+
+    Args:
+        folder: the cache.
+        key: which.
+    """
+
+    def __init__(self, folder: CacheFolder, key: ViewKey) -> None:
+        self.key = key
+        self._folder = folder
+        self.root = folder.views / key.kind / key.digest.removeprefix("sha256:")
+        self.files = self.root / "files"
+
+    @property
+    def store(self) -> LocalStore:
+        """The view's files."""
+        return LocalStore(self.files, write_once=True)
+
+    def exists(self) -> bool:
+        """Whether there is such a view."""
+        return self.files.is_dir()
+
+    def seal(self) -> Seal | None:
+        """The seal; None when there is none that can be read."""
+        try:
+            document = json.loads((self.root / "seal.json").read_bytes())
+            files = document["files"].items()
+            stamps = {
+                path: Entry(
+                    type=EntryType.FILE, size_bytes=facts[1], stamp=(facts[1], facts[2], facts[3])
+                )
+                for path, facts in files
+            }
+            return Seal(
+                hashed_at=float(document["hashed_at"]),
+                stamps=stamps,
+                contents={path: str(facts[0]) for path, facts in files},
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+    def set_seal(self, records: Iterable[FileRecord], stamps: Mapping[str, Entry]) -> None:
+        """Remember that files were hashed now and were right; not in a read-only cache."""
+        with suppress(OSError):
+            self._folder.write(self.root / "seal.json", _seal(records, stamps))
+
+    def break_seal(self) -> None:
+        """Forget what was hashed, so that the next load hashes again.
+
+        Raises:
+            OSError: the seal cannot be removed.
+        """
+        (self.root / "seal.json").unlink(missing_ok=True)
+
+    def mark_used(self) -> None:
+        """Remember that the view was used now; not in a read-only cache."""
+        with suppress(OSError):
+            os.utime(self.root)
+
+    def used_at(self) -> float:
+        """When the view was last used, in seconds since 1970; 0 when it is gone."""
+        try:
+            return self.root.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def make(self, records: Sequence[FileRecord]) -> bool:
+        """Make the view from blobs that are there and right. A view that is there is replaced.
+
+        Args:
+            records: its files, by path.
+
+        Returns:
+            False when a blob or the place was taken away meanwhile, and it is worth another try.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        staged = self._folder.unique(str(self.key), "view")
+        try:
+            for record in records:
+                target = staged / "files" / record.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not self._link(record, target):
+                    return False
+            stamps = LocalStore(staged / "files", write_once=True).entries()
+            (staged / "seal.json").write_bytes(_seal(records, stamps))
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            self._folder.set_aside(self.root)
+            try:
+                staged.rename(self.root)
+            except OSError:
+                return False  # another process put its own view there
+            return True
+        finally:
+            remove(staged)
+
+    def remove(self) -> None:
+        """Remove the view. Whoever has its files open keeps them."""
+        self._folder.set_aside(self.root)
+
+    def _link(self, record: FileRecord, target: Path) -> bool:
+        blob = self._folder.blob(record.sha256)
+        try:
+            os.link(blob, target)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            # no hard links here, or too many to one file
+            arrival = f"{record.sha256}.{uuid.uuid4().hex}"
+            aside = target.with_name(arrival)
+            shutil.copyfile(blob, aside)
+            aside.chmod(0o444)
+            with aside.open("rb") as stream:
+                os.fsync(stream.fileno())
+            aside.rename(target)
+        return True
+
+
+def store_small(folder: CacheFolder, record: FileRecord, content: bytes) -> None:
+    """Put a small file that is in memory into the cache as a blob.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    arrival = Arrival(folder, record)
+    arrival.add([content])
+    arrival.finish()
+
+
+def _seal(records: Iterable[FileRecord], stamps: Mapping[str, Entry]) -> bytes:
+    files = {record.path: [record.sha256, *stamps[record.path].stamp] for record in records}
+    return json.dumps({"hashed_at": time.time(), "files": files}, indent=1).encode()

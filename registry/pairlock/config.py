@@ -1,0 +1,94 @@
+"""What the environment says about this machine: the cache, the network, mirrors.
+
+PAIRLOCK_CACHE    the cache folder; default: `pairlock` in the user's cache folder
+PAIRLOCK_OFFLINE  1: use no network, and the last answers of the registry
+PAIRLOCK_MIRRORS  where bases may also be found: folders or s3:// URIs that `pairlock export` wrote,
+                  separated by white space
+PAIRLOCK_LOCKS    off: fetch without waiting for another process that fetches the same bytes
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pairlock.errors import ErrorKind, InvalidInputError
+
+_YES = {"1", "true", "yes", "on"}
+_NO = {"", "0", "false", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this process reaches and keeps bytes."""
+
+    cache: Path
+    """The cache folder; it need not be there yet."""
+
+    offline: bool = False
+    """Whether every use of a network is refused."""
+
+    mirrors: tuple[str, ...] = ()
+    """Where bases may also be found, in this order."""
+
+    locking: bool = True
+    """Whether to wait for another process that fetches the same bytes."""
+
+    rehash: bool = False
+    """Whether to hash cached files again although nothing says that they changed."""
+
+
+def current_settings(*, offline: bool | None = None, rehash: bool = False) -> Settings:
+    """The settings of the environment as it is now.
+
+    Args:
+        offline: what the caller says; None for what the environment says.
+        rehash: whether cached files are hashed again.
+
+    Raises:
+        InvalidInputError: a variable has a value that means nothing.
+    """
+    found = read_settings(os.environ)
+    return replace(
+        found, offline=found.offline if offline is None else offline, rehash=rehash or found.rehash
+    )
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings in some environment variables.
+
+    Raises:
+        InvalidInputError: a variable has a value that means nothing.
+    """
+    cache = environment.get("PAIRLOCK_CACHE", "")
+    return Settings(
+        cache=Path(cache).expanduser().absolute() if cache else _default_cache(),
+        offline=_flag(environment, "PAIRLOCK_OFFLINE", default=False),
+        mirrors=tuple(environment.get("PAIRLOCK_MIRRORS", "").split()),
+        locking=_flag(environment, "PAIRLOCK_LOCKS", default=True),
+    )
+
+
+def _default_cache() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("pairlock", appauthor=False))
+
+
+def _flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    if name not in environment:
+        return default
+    value = environment[name].strip().lower()
+    if value in _YES or value in _NO:
+        return value in _YES
+    raise InvalidInputError(
+        f"{name} is neither on nor off",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked=f"the environment variable {name}",
+        expected="1 or 0",
+        found=repr(environment[name]),
+        done="nothing was looked up",
+        hint=f"set {name}=1, {name}=0, or unset it",
+    )

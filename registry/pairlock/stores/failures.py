@@ -1,0 +1,65 @@
+"""The errors that every remote store raises, in one wording."""
+
+from __future__ import annotations
+
+from pairlock.errors import ErrorKind, NotFoundError, StorageError, UnavailableError
+
+NOTHING_DONE = "nothing was loaded"
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, short enough for a message."""
+    text = str(error).strip().partition("\n")[0][:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def file_missing(place: str) -> NotFoundError:
+    """There is no such file in the store."""
+    return NotFoundError(
+        f"there is no file {place}",
+        kind=ErrorKind.FILE_MISSING,
+        checked=place,
+        expected="a file",
+        found="nothing",
+        done=NOTHING_DONE,
+        hint="restore the file in the store, or log the model as a new version",
+    )
+
+
+def too_large(place: str, at_most_bytes: int) -> StorageError:
+    """A file that should be small is not."""
+    return StorageError(
+        f"{place} is too large",
+        kind=ErrorKind.STORAGE_FAILED,
+        checked="its size",
+        expected=f"at most {at_most_bytes} bytes",
+        found="more",
+        done=NOTHING_DONE,
+        hint="this is not the file that Pairlock or a trainer wrote; restore it",
+    )
+
+
+def unreachable(place: str, found: str) -> UnavailableError:
+    """The store does not answer, or answers that it cannot."""
+    return UnavailableError(
+        f"the store does not answer as it should: {place}",
+        kind=ErrorKind.STORE_UNAVAILABLE,
+        checked=place,
+        expected="an answer",
+        found=found,
+        done=f"{NOTHING_DONE}; what has arrived is kept, and the next try goes on from there",
+        hint="check the endpoint and the network, then try again",
+    )
+
+
+def refused(place: str, found: str, *, hint: str) -> UnavailableError:
+    """The store does not let this user in."""
+    return UnavailableError(
+        f"the store refuses access: {place}",
+        kind=ErrorKind.ACCESS_DENIED,
+        checked=place,
+        expected="credentials that the store accepts",
+        found=found,
+        done=NOTHING_DONE,
+        hint=hint,
+    )

@@ -1,0 +1,359 @@
+"""A prefix in an S3 bucket, by boto3.
+
+Endpoint and credentials come from where AWS's own tools take them, and from MLflow's variables
+where MLflow has its own: `MLFLOW_S3_ENDPOINT_URL`, `MLFLOW_S3_IGNORE_TLS`,
+`MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE`, `MLFLOW_S3_UPLOAD_EXTRA_ARGS`,
+`MLFLOW_S3_EXPECTED_BUCKET_OWNER`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pairlock.digests import FileRecord
+from pairlock.errors import (
+    AlreadyExistsError,
+    ErrorKind,
+    InvalidInputError,
+    NotFoundError,
+    UnsupportedError,
+)
+from pairlock.stores.body import HttpBody, check_range
+from pairlock.stores.failures import file_missing, first_line, refused, too_large, unreachable
+from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType
+
+_CONNECT_S = 10
+_READ_S = 30
+_ATTEMPTS = 4
+_CONNECTIONS = 16
+_MULTIPART_BYTES = 16 << 20
+"""Larger files go up in parts of this size, in parallel."""
+
+_MISSING = {"NoSuchKey", "NoSuchBucket", "404", "NotFound"}
+_REFUSED = {
+    "AccessDenied",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "401",
+    "403",
+}
+_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
+_CREDENTIALS_HINT = (
+    "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN or AWS_PROFILE; "
+    "a session token may have expired"
+)
+_making_clients = threading.Lock()  # making two clients at once is not safe in boto3
+
+
+class S3Store:
+    """One prefix.
+
+    Args:
+        uri: `s3://bucket/prefix`.
+    """
+
+    splits_files = True
+
+    def __init__(self, uri: str) -> None:
+        split = urlsplit(uri)
+        self._bucket = split.netloc
+        self._prefix = split.path.strip("/")
+        if not self._bucket or split.query or split.fragment:
+            raise InvalidInputError(
+                f"{uri!r} does not name a place in S3",
+                kind=ErrorKind.REFERENCE_INVALID,
+                checked="the URI",
+                expected="s3://bucket/prefix",
+                found=uri,
+                done="nothing was looked up",
+                hint="write s3://, the bucket, and the prefix under which pairlock.json lies",
+            )
+
+    @property
+    def location(self) -> str:
+        """The URI."""
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def entries(self, folder: str = "") -> dict[str, Entry]:
+        """Every object below a folder, by key relative to the prefix.
+
+        Raises:
+            UnavailableError: the store cannot be reached, or refuses.
+            NotFoundError: there is no such bucket.
+        """
+        start = self._key(folder) + "/" if self._key(folder) else ""
+        found = {}
+        with self._translated(folder):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=start, **self._owner
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    if not item["Key"].endswith("/"):
+                        path = item["Key"][len(self._prefix) :].lstrip("/")
+                        size_bytes = int(item["Size"])
+                        found[path] = Entry(type=EntryType.FILE, size_bytes=size_bytes, stamp=())
+        return dict(sorted(found.items()))
+
+    def read_small(self, path: str, *, at_most_bytes: int) -> bytes:
+        """A whole small object.
+
+        Raises:
+            NotFoundError: there is no such object.
+            StorageError: it is larger than `at_most_bytes`.
+            UnavailableError: the store cannot be reached, or refuses.
+        """
+        with self._translated(path):
+            body = self._client.get_object(Bucket=self._bucket, Key=self._key(path), **self._owner)[
+                "Body"
+            ]
+            with body:
+                content: bytes = body.read(at_most_bytes + 1)
+        if len(content) > at_most_bytes:
+            raise too_large(self._place(path), at_most_bytes)
+        return content
+
+    @contextmanager
+    def open_range(self, path: str, *, start: int, length: int) -> Iterator[ByteStream]:
+        """A part of an object.
+
+        Raises:
+            NotFoundError: there is no such object.
+            BrokenStreamError: the answer is not the part that was asked for.
+            UnavailableError: the store cannot be reached, or refuses.
+        """
+        with self._translated(path):
+            answer = self._client.get_object(
+                Bucket=self._bucket,
+                Key=self._key(path),
+                Range=f"bytes={start}-{start + length - 1}",
+                **self._owner,
+            )
+        # NOTE: botocore's own wrapper has no read that returns what has arrived
+        body = HttpBody(
+            answer["Body"]._raw_stream,
+            check_range(
+                answer["ResponseMetadata"]["HTTPStatusCode"],
+                answer.get("ContentRange"),
+                answer.get("ContentLength"),
+                start=start,
+            ),
+        )
+        try:
+            yield body
+        finally:
+            body.close()
+
+    def write(self, path: str, source: Path, record: FileRecord) -> None:
+        """Store a file. The server is given its sha256, or those of its parts, to check.
+
+        Raises:
+            UnavailableError: the store cannot be reached, refuses, or got other bytes.
+        """
+        from boto3.exceptions import S3UploadFailedError
+        from boto3.s3.transfer import TransferConfig
+
+        key = self._key(path)
+        with self._translated(path):
+            if record.size_bytes <= _MULTIPART_BYTES:
+                with source.open("rb") as stream:
+                    self._client.put_object(
+                        Bucket=self._bucket,
+                        Key=key,
+                        Body=stream,
+                        ChecksumSHA256=base64.b64encode(bytes.fromhex(record.sha256)).decode(),
+                        **self._upload_arguments,
+                    )
+                return
+            try:
+                self._client.upload_file(
+                    str(source),
+                    self._bucket,
+                    key,
+                    ExtraArgs={"ChecksumAlgorithm": "SHA256", **self._upload_arguments},
+                    Config=TransferConfig(
+                        multipart_threshold=_MULTIPART_BYTES, multipart_chunksize=_MULTIPART_BYTES
+                    ),
+                )
+            except S3UploadFailedError as error:
+                raise unreachable(self._place(path), first_line(error)) from error
+
+    def create(self, path: str, content: bytes) -> None:
+        """Store a small object if there is none of this key (`If-None-Match: *`).
+
+        Raises:
+            AlreadyExistsError: there is one.
+            UnsupportedError: the server knows no such condition.
+            UnavailableError: the store cannot be reached, or refuses.
+        """
+        with self._translated(path):
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._key(path),
+                Body=content,
+                IfNoneMatch="*",
+                **self._upload_arguments,
+            )
+
+    def creates_conditionally(self) -> bool:
+        """Create one object twice: a server that ignores the condition lets the second pass.
+
+        Raises:
+            UnavailableError: the store cannot be reached, or refuses.
+        """
+        path = f".pairlock-probe-{uuid.uuid4().hex}"
+        try:
+            self.create(path, b"probe")
+            try:
+                self.create(path, b"probe")
+            except AlreadyExistsError:
+                return True
+            return False
+        except UnsupportedError:
+            return False
+        finally:
+            with self._translated(path):
+                self._client.delete_object(Bucket=self._bucket, Key=self._key(path), **self._owner)
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        ignore_tls = os.environ.get("MLFLOW_S3_IGNORE_TLS", "").lower() in {"true", "1"}
+        config = Config(
+            connect_timeout=_CONNECT_S,
+            read_timeout=_READ_S,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            max_pool_connections=_CONNECTIONS,
+            s3={"addressing_style": os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto")},
+            # what is fetched is compared with its sha256 by whoever asked for it
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            tcp_keepalive=True,
+        )
+        try:
+            with _making_clients:
+                return boto3.session.Session().client(
+                    "s3",
+                    endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None,
+                    verify=False if ignore_tls else None,
+                    config=config,
+                )
+        except (BotoCoreError, ValueError) as error:
+            hint = "check the AWS settings of this environment"
+            raise refused(self.location, first_line(error), hint=hint) from error
+
+    @property
+    def _owner(self) -> dict[str, Any]:
+        owner = os.environ.get("MLFLOW_S3_EXPECTED_BUCKET_OWNER")
+        return {"ExpectedBucketOwner": owner} if owner else {}
+
+    @property
+    def _upload_arguments(self) -> dict[str, Any]:
+        text = os.environ.get("MLFLOW_S3_UPLOAD_EXTRA_ARGS", "")
+        try:
+            extra = json.loads(text) if text else {}
+            return {**self._owner, **extra}
+        except (ValueError, TypeError) as error:
+            raise InvalidInputError(
+                "MLFLOW_S3_UPLOAD_EXTRA_ARGS cannot be read",
+                kind=ErrorKind.ARGUMENT_INVALID,
+                checked="the environment variable",
+                expected='a JSON object, such as {"ServerSideEncryption": "AES256"}',
+                found=first_line(error),
+                done="nothing was stored",
+                hint="correct it, or unset it",
+            ) from error
+
+    def _key(self, path: str) -> str:
+        return "/".join(part for part in (self._prefix, path) if part)
+
+    def _place(self, path: str) -> str:
+        return f"s3://{self._bucket}/{self._key(path)}"
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            CredentialRetrievalError,
+            NoCredentialsError,
+            PartialCredentialsError,
+            TokenRetrievalError,
+        )
+
+        place = self._place(path)
+        try:
+            yield
+        except ClientError as error:
+            raise self._from_server(place, error) from error
+        except (
+            NoCredentialsError,
+            PartialCredentialsError,
+            CredentialRetrievalError,
+            TokenRetrievalError,
+        ) as error:
+            raise refused(place, first_line(error), hint=_CREDENTIALS_HINT) from error
+        except BotoCoreError as error:
+            raise unreachable(place, first_line(error)) from error
+
+    def _from_server(self, place: str, error: Any) -> Exception:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in _MISSING or status == 404:
+            return _missing(place, code)
+        if code in _REFUSED or status in {401, 403}:
+            return refused(place, first_line(error), hint=_CREDENTIALS_HINT)
+        if code in _TAKEN or status == 412:
+            return AlreadyExistsError(
+                f"{place} is already there",
+                kind=ErrorKind.TARGET_EXISTS,
+                checked=place,
+                expected="no such object",
+                found="one",
+                done="it stays as it is",
+                hint="read what is there",
+            )
+        if status == 416:
+            return BrokenStreamError(f"{place} ends before the part that was asked for")
+        if code == "NotImplemented" or status == 501:
+            return UnsupportedError(
+                f"the server cannot do what is asked of it: {place}",
+                kind=ErrorKind.CONDITION_UNSUPPORTED,
+                checked=place,
+                expected="a server that knows If-None-Match",
+                found=first_line(error),
+                done="nothing was stored",
+                hint="use a store with conditional writes",
+            )
+        return unreachable(place, first_line(error))
+
+
+def _missing(place: str, code: str) -> NotFoundError:
+    if code != "NoSuchBucket":
+        return file_missing(place)
+    return NotFoundError(
+        f"there is no such bucket: {place}",
+        kind=ErrorKind.FOLDER_MISSING,
+        checked=place,
+        expected="a bucket",
+        found="none of this name at this endpoint",
+        done="nothing was loaded",
+        hint="check the name, AWS_ENDPOINT_URL_S3 and MLFLOW_S3_ENDPOINT_URL",
+    )
