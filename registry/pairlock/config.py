@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pairlock.errors import ErrorKind, InvalidInputError
+from pairlock.references import absolute_folder
 
 _YES = {"1", "true", "yes", "on"}
-_NO = {"", "0", "false", "no", "off"}
+_NO = {"0", "false", "no", "off"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """
     cache = environment.get("PAIRLOCK_CACHE", "")
     return Settings(
-        cache=Path(cache).expanduser().absolute() if cache else _default_cache(),
+        cache=absolute_folder(cache) if cache else _default_cache(),
         offline=_flag(environment, "PAIRLOCK_OFFLINE", default=False),
         mirrors=tuple(environment.get("PAIRLOCK_MIRRORS", "").split()),
         locking=_flag(environment, "PAIRLOCK_LOCKS", default=True),
@@ -78,9 +79,9 @@ def _default_cache() -> Path:
 
 
 def _flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
-    if name not in environment:
+    value = environment.get(name, "").strip().lower()
+    if not value:
         return default
-    value = environment[name].strip().lower()
     if value in _YES or value in _NO:
         return value in _YES
     raise InvalidInputError(

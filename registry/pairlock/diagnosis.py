@@ -11,8 +11,12 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from pairlock.cache import CacheFolder
+from pairlock.cache.survey import Survey, survey
 from pairlock.catalog import reach_registry, sqlite_path, tracking_uri
+from pairlock.config import current_settings
 from pairlock.errors import PairlockError
+from pairlock.references import without_credentials
 
 _LOW_SPACE_BYTES = 1 << 30
 
@@ -33,6 +37,7 @@ def diagnose() -> list[Fact]:
         *_installed(),
         *_devices(),
         *_registry(),
+        *_cache(),
         _hub_cache(),
         _temporary_folder(),
         *_risky_environment(),
@@ -74,7 +79,7 @@ def _devices() -> list[Fact]:
 
 def _registry() -> list[Fact]:
     uri = tracking_uri()
-    facts = [Fact(name="registry", value=uri)]
+    facts = [Fact(name="registry", value=without_credentials(uri))]
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         return [
@@ -92,6 +97,40 @@ def _registry() -> list[Fact]:
             )
         )
     return facts
+
+
+def _cache() -> list[Fact]:
+    try:
+        settings = current_settings()
+        found = survey(CacheFolder(settings.cache))
+    except PairlockError as error:
+        problem = f"{error.found}; {error.hint}"
+        return [Fact(name="cache", value=error.checked, problem=problem)]
+    facts = [_cache_folder(settings.cache, found)]
+    if settings.offline:
+        facts.append(Fact(name="network", value="not used: PAIRLOCK_OFFLINE is on"))
+    if settings.mirrors:
+        facts.append(Fact(name="mirrors", value=", ".join(settings.mirrors)))
+    return facts
+
+
+def _cache_folder(root: Path, found: Survey) -> Fact:
+    if not root.exists():
+        value = f"{root} (not there yet; only packages in S3 or behind a proxy need it)"
+        return Fact(name="cache", value=value)
+    if not root.is_dir():
+        problem = "is no folder; set PAIRLOCK_CACHE to another path"
+        return Fact(name="cache", value=str(root), problem=problem)
+    held = f"{len(found.views)} packages and bases, {found.size_bytes / 1e6:.1f} MB"
+    if not os.access(root, os.W_OK):
+        return Fact(name="cache", value=f"{root}, {held}, read-only: what is in it can be loaded")
+    free_bytes = shutil.disk_usage(root).free
+    advice = "little space: `pairlock cache prune`, or set PAIRLOCK_CACHE to another disk"
+    return Fact(
+        name="cache",
+        value=f"{root}, {held}, {free_bytes / (1 << 30):.1f} GiB free",
+        problem=advice if free_bytes < _LOW_SPACE_BYTES else "",
+    )
 
 
 def _hub_cache() -> Fact:

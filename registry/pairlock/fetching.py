@@ -14,11 +14,12 @@ from pathlib import Path
 from pairlock.cache import (
     Arrival,
     CacheFolder,
+    Stamp,
     View,
     ViewKey,
     ViewKind,
     alone,
-    blob_is_right,
+    right_blob,
     store_small,
     writing,
 )
@@ -42,9 +43,6 @@ class Fetched:
     proved: ProvedFiles
     fetched_bytes: int = 0
     """Bytes that came from the store."""
-
-    kept_bytes: int = 0
-    """Bytes that were in the cache already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,17 +134,18 @@ def fetch(
     with alone(folder, str(key), locking=settings.locking):
         fetched_bytes = 0
         for _ in range(_ROUNDS):
+            damaged = View(folder, key).identity()
             # somebody else may have brought it while this process waited
             if proved := look_up(key, records, settings, progress=progress):
-                kept = max(0, proved.size_bytes - fetched_bytes)
-                return Fetched(proved=proved, fetched_bytes=fetched_bytes, kept_bytes=kept)
-            missing = _missing(folder, records)
+                return Fetched(proved=proved, fetched_bytes=fetched_bytes)
+            hashed = _what_is_there(folder, records)
+            missing = [r for r in _by_content(records) if r.sha256 not in hashed]
             if missing and source is None:
                 return None
             if source is not None:
-                fetched_bytes += _bring(folder, missing, source, progress)
+                fetched_bytes += _bring(folder, missing, hashed, source, progress)
             with writing(folder):
-                View(folder, key).make(records)
+                View(folder, key).make(records, hashed, damaged=damaged)
     raise StorageError(
         "the cache changes faster than it can be filled",
         kind=ErrorKind.STORAGE_FAILED,
@@ -217,37 +216,56 @@ class _Unknown:
         return None
 
 
-def _missing(folder: CacheFolder, records: Sequence[FileRecord]) -> list[FileRecord]:
-    """One record for each content that the cache has not got right."""
-    by_content = {record.sha256: record for record in records}
-    return [record for record in by_content.values() if not blob_is_right(folder, record)]
+def _by_content(records: Sequence[FileRecord]) -> list[FileRecord]:
+    """One record for each content."""
+    return list({record.sha256: record for record in records}.values())
+
+
+def _what_is_there(folder: CacheFolder, records: Sequence[FileRecord]) -> dict[str, Stamp]:
+    """The stamps of the blobs that the cache has right, by sha256. They are hashed."""
+    found = {record.sha256: right_blob(folder, record) for record in _by_content(records)}
+    return {sha256: stamp for sha256, stamp in found.items() if stamp is not None}
 
 
 def _bring(
-    folder: CacheFolder, missing: Sequence[FileRecord], source: Source, progress: Progress
+    folder: CacheFolder,
+    missing: Sequence[FileRecord],
+    hashed: dict[str, Stamp],
+    source: Source,
+    progress: Progress,
 ) -> int:
+    """Fetch blobs, and add their stamps to those that were hashed."""
     elsewhere = []
     for record in missing:
         content = source.at_hand.get(record.path)
         if content is not None and digest_bytes(content) == f"sha256:{record.sha256}":
-            store_small(folder, record, content)
+            _note(hashed, record, store_small(folder, record, content))
         else:
             elsewhere.append(record)
     if not elsewhere:
         return 0
-    fetched_bytes, wrong = _round(folder, elsewhere, source, progress)
+    fetched_bytes, wrong = _round(folder, elsewhere, hashed, source, progress)
     if wrong:
         # bytes may have been damaged on their way, or in what an earlier attempt left
         again = [record for record in elsewhere if record.path in {f.place for f in wrong}]
-        more, wrong = _round(folder, again, source, progress)
+        more, wrong = _round(folder, again, hashed, source, progress)
         fetched_bytes += more
     if wrong:
         raise _other_bytes(source.store, wrong)
     return fetched_bytes
 
 
+def _note(hashed: dict[str, Stamp], record: FileRecord, stamp: Stamp | None) -> None:
+    if stamp is not None:
+        hashed[record.sha256] = stamp
+
+
 def _round(
-    folder: CacheFolder, records: Sequence[FileRecord], source: Source, progress: Progress
+    folder: CacheFolder,
+    records: Sequence[FileRecord],
+    hashed: dict[str, Stamp],
+    source: Source,
+    progress: Progress,
 ) -> tuple[int, tuple[Finding, ...]]:
     _require_space(folder, records)
     with ExitStack() as stack:
@@ -261,6 +279,8 @@ def _round(
         name = f"fetch ({here:,} bytes are here)" if here else "fetch"
         with progress.step(name, total) as advance:
             wrong = download(source.store, wanted, on_bytes=advance)
+        for arrival in arrivals:
+            _note(hashed, arrival.record, arrival.stamp)
     return total, wrong
 
 

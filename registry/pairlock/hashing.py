@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pairlock.digests import FileRecord, hash_file
-from pairlock.errors import ErrorKind, Finding, IntegrityError, StorageError
+from pairlock.errors import ErrorKind, Finding, IntegrityError, NotFoundError, StorageError
 from pairlock.integrity import compare_digest, compare_entries
 from pairlock.progress import Progress
 from pairlock.stores import Entry, LocalStore
@@ -40,7 +41,9 @@ class ProvedFiles:
         """
         changed = {path for path, before in self.stamps.items() if self.store.entry(path) != before}
         if self.whole_folder is not None:
-            changed |= self.store.entries(self.whole_folder).keys() - self.stamps.keys()
+            # a whole folder that is gone has changed; its files were found missing above
+            with suppress(NotFoundError):
+                changed |= self.store.entries(self.whole_folder).keys() - self.stamps.keys()
         if changed:
             first = sorted(changed)[0]
             raise IntegrityError(

@@ -52,9 +52,6 @@ class Package:
     fetched_bytes: int = 0
     """Bytes that had to be fetched to open it."""
 
-    kept_bytes: int = 0
-    """Bytes that were in the cache already, when some had to be fetched."""
-
     @property
     def root(self) -> Path:
         """The package's folder."""
@@ -262,7 +259,6 @@ def _package(
         proved=fetched.proved,
         findings=compare_anchors(digest, anchors),
         fetched_bytes=fetched.fetched_bytes,
-        kept_bytes=fetched.kept_bytes,
     )
 
 

@@ -10,6 +10,7 @@ from pairlock.config import current_settings
 from pairlock.copying import copy_package
 from pairlock.packages import Package, open_package
 from pairlock.progress import SILENT, Progress
+from pairlock.references import absolute_folder
 from pairlock.resolution import resolve
 from pairlock.staging import require_free
 
@@ -75,7 +76,7 @@ def pull(
         PairlockError: every other reason not to find or read it.
     """
     settings = current_settings(offline=offline, rehash=rehash)
-    target = None if to is None else to.expanduser().absolute()
+    target = None if to is None else absolute_folder(to)
     if target is not None:
         require_free(target)
     package = open_package(

@@ -70,8 +70,8 @@ class Receipt:
     """Bytes of the package's and its base's files; each has the recorded sha256."""
 
     bytes_hashed: int
-    """How many of them this load hashed. The others are in the cache, and are unchanged by size,
-    time and inode since they were hashed."""
+    """How many of them this load read from this machine's disk and hashed. Others were hashed while
+    they arrived, or are in the cache and unchanged by size, time and inode since."""
 
     bytes_fetched: int
     """How many this load fetched."""

@@ -6,6 +6,7 @@ models:/support/Production    whatever version is in MLflow's legacy stage now
 models:/m-<32 hex digits>     a logged model that is not registered
 runs:/<run id>/<name>         a model logged under a run
 hf://org/name@<commit>        a Hugging Face Hub snapshot at one commit (bases only)
+s3://bucket/prefix            a package or a base in another store
 path/to/folder, file://…      a folder
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pairlock.errors import ErrorKind, InvalidInputError
 
@@ -152,10 +153,42 @@ def parse_reference(text: str) -> Reference:
         return _parse_file(text)
     if match := _SCHEME.match(text):
         return RemoteReference(text, match.group(1).lower())
+    return FolderReference(absolute_folder(text, kind=ErrorKind.REFERENCE_INVALID))
+
+
+def without_credentials(uri: str) -> str:
+    """A URI without user name, password and query."""
     try:
-        return FolderReference(Path(text).expanduser().absolute())
+        split = urlsplit(uri)
+    except ValueError:
+        return uri
+    if "@" not in split.netloc and not split.query:
+        return uri
+    return urlunsplit(split._replace(netloc=split.netloc.rpartition("@")[2], query=""))
+
+
+def absolute_folder(path: str | Path, *, kind: ErrorKind = ErrorKind.ARGUMENT_INVALID) -> Path:
+    """A folder as the user wrote it, as an absolute path.
+
+    Args:
+        path: what was written; `~` is the user's home.
+        kind: what an error is called.
+
+    Raises:
+        InvalidInputError: it begins with the home of a user that is not there.
+    """
+    try:
+        return Path(path).expanduser().absolute()
     except RuntimeError as error:
-        raise _invalid(text, "a folder", str(error)) from error
+        raise InvalidInputError(
+            f"{str(path)!r} names no folder",
+            kind=kind,
+            checked="the path",
+            expected="a folder",
+            found=str(error),
+            done="nothing was looked up",
+            hint="write the whole path",
+        ) from error
 
 
 def check_model_name(name: str) -> None:
@@ -268,5 +301,5 @@ def _invalid(text: str, expected: str, found: str, *, hint: str = "") -> Invalid
         found=found,
         done="nothing was looked up",
         hint=hint
-        or "the forms are models:/name/3, models:/name@alias, runs:/<id>/<name>, a folder",
+        or "the forms are models:/name/3, models:/name@alias, runs:/<id>/<name>, s3://…, a folder",
     )

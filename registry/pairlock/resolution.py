@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pairlock.cache import IMPORTED, Answer, CacheFolder, forget, recall, remember
-from pairlock.cache.answers import without_credentials
 from pairlock.catalog import Located, is_local_registry, locate, tracking_uri
 from pairlock.errors import ErrorKind, NotFoundError, UnavailableError
 from pairlock.references import (
@@ -22,13 +21,12 @@ from pairlock.references import (
     Reference,
     RemoteReference,
     parse_reference,
+    without_credentials,
 )
 from pairlock.stores.opening import is_remote
 
 if TYPE_CHECKING:
     from pairlock.config import Settings
-
-_NO_REGISTRY = ""
 
 
 def resolve(text: str, settings: Settings) -> Located:
@@ -75,8 +73,7 @@ def found(located: Located, digest: str, settings: Settings) -> None:
         settings: which cache remembers.
     """
     if located.remembered_at is None and is_remote(located.location):
-        by_registry = located.uri.startswith("models:")
-        registry = without_credentials(tracking_uri()) if by_registry else _NO_REGISTRY
+        registry = _registry_of(located.uri)
         _keep(CacheFolder(settings.cache), registry, replace(located, package_digest=digest))
 
 
@@ -95,8 +92,8 @@ def _ask(reference: Reference, folder: CacheFolder) -> Located:
 
     try:
         now = locate(reference, known=known)
-    except NotFoundError:
-        if before is not None:
+    except NotFoundError as error:
+        if before is not None and error.kind is ErrorKind.MODEL_NOT_FOUND:
             forget(folder, before)
         raise
     except UnavailableError as error:
@@ -144,8 +141,13 @@ def _with_warning(now: Located, before: Answer | None) -> Located:
 
 def _direct(reference: RemoteReference, folder: CacheFolder, settings: Settings) -> Located:
     if settings.offline:
-        return _from_memory(reference, folder, _NO_REGISTRY)
+        return _from_memory(reference, folder, _registry_of(str(reference)))
     return locate(reference)
+
+
+def _registry_of(uri: str) -> str:
+    """What gives a URI its meaning: the server, or nothing for a URI that names its store."""
+    return "" if uri.startswith(("s3://", "s3a://")) else without_credentials(tracking_uri())
 
 
 def _from_memory(reference: Reference, folder: CacheFolder, registry: str) -> Located:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pairlock.errors import AlreadyExistsError, ErrorKind
+from pairlock.errors import AlreadyExistsError, ErrorKind, StorageError
 
 
 def require_free(target: Path) -> None:
@@ -16,8 +16,21 @@ def require_free(target: Path) -> None:
 
     Raises:
         AlreadyExistsError: it is a file, or a folder that is not empty.
+        StorageError: it cannot be looked at.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    try:
+        taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    except OSError as error:
+        raise StorageError(
+            f"{target} cannot be written to",
+            kind=ErrorKind.STORAGE_FAILED,
+            checked=str(target),
+            expected="a path for a new folder",
+            found=f"{type(error).__name__}: {error.strerror or error}",
+            done="nothing was written",
+            hint="choose another folder",
+        ) from error
+    if taken:
         raise AlreadyExistsError(
             f"{target} already exists and is not empty",
             kind=ErrorKind.TARGET_EXISTS,

@@ -27,6 +27,7 @@ from pairlock.layouts import (
     recognise,
 )
 from pairlock.manifest import AdapterFacts, EncodeSettings, Kind, Role
+from pairlock.references import absolute_folder
 from pairlock.stores import LocalStore
 from pairlock_flavors.packaging.pickles import read_state_dict
 from pairlock_flavors.torch_runtime.adapters import facts_of
@@ -115,7 +116,7 @@ def open_source(source: object) -> Iterator[Source]:
 
 
 def _from_folder(path: Path) -> Source:
-    path = path.expanduser().absolute()
+    path = absolute_folder(path)
     if not path.is_dir():
         raise NotFoundError(
             f"there is no folder {path}",

@@ -43,9 +43,6 @@ class Base:
     fetched_bytes: int = 0
     """Bytes that had to be fetched for it."""
 
-    kept_bytes: int = 0
-    """Bytes that were in the cache already, when some had to be fetched."""
-
     warnings: tuple[str, ...] = ()
     """What somebody should know who loads it."""
 

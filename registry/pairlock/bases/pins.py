@@ -22,6 +22,7 @@ from pairlock.errors import (
     IntegrityError,
     NotFoundError,
     PairlockError,
+    StorageError,
 )
 from pairlock.fetching import Fetched, Source, fetch, look_up
 from pairlock.hashing import prove_files
@@ -89,10 +90,11 @@ def examine_base(
         IntegrityError: what would be fetched is not what was pinned.
         PairlockError: every other reason why it cannot be found or read.
     """
+    # what the cache has under the pin's digest is what any place would have to give
+    if (instead is None or settings.offline) and (base := _cached(pin, settings, progress)):
+        return base, ()
     if instead is not None:
         return _at(pin, instead, settings, progress)
-    if base := _cached(pin, settings, progress):
-        return base, ()
     try:
         found = _at(pin, pin.uri, settings, progress)
     except PairlockError as error:
@@ -122,7 +124,10 @@ def _cached(pin: BasePin, settings: Settings, progress: Progress) -> Base | None
     key = ViewKey(ViewKind.MODEL, pin.tree_digest)
     if proved := look_up(key, pin.files, settings, progress=progress):
         return _fetched_base(pin, "the cache", Fetched(proved=proved))
-    whole = fetch(key, pin.files, None, settings, progress=progress)
+    try:
+        whole = fetch(key, pin.files, None, settings, progress=progress)
+    except StorageError:
+        return None  # a read-only cache: the pin's own place may still do
     return None if whole is None else _fetched_base(pin, "the cache", whole)
 
 
@@ -208,7 +213,6 @@ def _fetched_base(pin: BasePin, place: str, fetched: Fetched) -> Base:
         proved=fetched.proved,
         model_folder="",
         fetched_bytes=fetched.fetched_bytes,
-        kept_bytes=fetched.kept_bytes,
     )
 
 

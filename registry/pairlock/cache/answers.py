@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from pairlock.cache.folder import CacheFolder
 
@@ -39,17 +38,6 @@ class Answer:
 
     asked_at: float = field(default=0.0, compare=False)
     """Seconds since 1970."""
-
-
-def without_credentials(uri: str) -> str:
-    """A URI without user name, password and query."""
-    try:
-        split = urlsplit(uri)
-    except ValueError:
-        return uri
-    if "@" not in split.netloc and not split.query:
-        return uri
-    return urlunsplit(split._replace(netloc=split.netloc.rpartition("@")[2], query=""))
 
 
 def remember(folder: CacheFolder, answer: Answer) -> None:
@@ -99,12 +87,21 @@ def _name(registry: str, requested: str) -> str:
 def _read(path: Path) -> Answer | None:
     try:
         document = json.loads(path.read_bytes())
-        return Answer(
-            **{
-                **document,
-                "anchors": {str(k): str(v) for k, v in document["anchors"].items()},
-                "asked_at": path.stat().st_mtime,
-            }
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        answer = Answer(**{**document, "asked_at": path.stat().st_mtime})
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return answer if _is_sound(answer) else None
+
+
+def _is_sound(answer: Answer) -> bool:
+    """Whether every field has its type: the file may be damaged."""
+    texts = (answer.registry, answer.requested, answer.uri, answer.location)
+    optional_texts = (answer.name, answer.package_digest)
+    numbers = (answer.version, answer.created_ms)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in optional_texts)
+        and all(number is None or type(number) is int for number in numbers)
+        and isinstance(answer.anchors, dict)
+        and all(isinstance(text, str) for item in answer.anchors.items() for text in item)
+    )

@@ -34,16 +34,31 @@ def is_blob_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def blob_is_right(folder: CacheFolder, record: FileRecord) -> bool:
-    """Whether a blob is there and has the right bytes; it is hashed. A wrong one is removed."""
+Stamp = tuple[int, int, int]
+"""Size, mtime in ns and inode: a write-once file with the same stamp has the same bytes."""
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def right_blob(folder: CacheFolder, record: FileRecord) -> Stamp | None:
+    """Hash a blob.
+
+    Returns:
+        The stamp that it had before it was hashed; None when it is not there, or is wrong. A wrong
+        one is removed.
+    """
     path = folder.blob(record.sha256)
     try:
-        if path.stat().st_size == record.size_bytes and hash_file(path) == record.sha256:
-            return True
+        before = stamp_of(path.stat())
+        if before[0] == record.size_bytes and hash_file(path) == record.sha256:
+            return before
     except OSError:
-        return False
+        return None
     folder.set_aside(path)
-    return False
+    return None
 
 
 class Arrival:
@@ -65,6 +80,10 @@ class Arrival:
         self._written_out = 0
         self._path = folder.unique(record.sha256, "partial")
         self._descriptor = -1
+        self._adopted: Path | None = None
+        self.stamp: Stamp | None = None
+        """What the file was when all of it was written and hashed."""
+
         if record.size_bytes >= RESUMABLE_BYTES:
             # smaller files are opened when they come: there may be thousands
             self._open()
@@ -98,15 +117,16 @@ class Arrival:
         finding = compare_digest(self._record, self._sha256.hexdigest())
         if finding is not None:
             self.abandon(keep=False)
-            # whatever was begun before may be where the wrong bytes came from
-            self._remove_beginnings()
+            if self._adopted is not None:
+                remove(self._adopted)  # it may be where the wrong bytes came from
             return finding
         with writing(self._folder):
             os.fchmod(self._descriptor, 0o444)
             os.fsync(self._descriptor)
+            self.stamp = stamp_of(os.fstat(self._descriptor))
             self._close()
             target = self._folder.blob(self._record.sha256)
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             _publish(self._path, target)
         self._remove_beginnings()
         return None
@@ -151,11 +171,12 @@ class Arrival:
 
     def _adopt(self) -> None:
         """Begin with what the longest earlier attempt has, through a copy that is hashed."""
-        begun = [(path.stat().st_size, path) for path in self._beginnings()]
+        begun = [found for path in self._beginnings() for found in _sized(path)]
         size_bytes, source = max(begun, default=(0, self._path))
         if not RESUMABLE_BYTES <= size_bytes <= self._record.size_bytes:
             return
-        with source.open("rb", buffering=0) as stream:
+        with suppress(FileNotFoundError), source.open("rb", buffering=0) as stream:
+            self._adopted = source
             while data := stream.read(min(CHUNK_BYTES, self._record.size_bytes - self._size_bytes)):
                 self._take(data)
 
@@ -174,18 +195,37 @@ class Arrival:
             self._descriptor = -1
 
 
+def store_small(folder: CacheFolder, record: FileRecord, content: bytes) -> Stamp | None:
+    """Put a small file that is in memory into the cache.
+
+    Returns:
+        Its stamp; None when the content is not the record's.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    arrival = Arrival(folder, record)
+    arrival.add([content])
+    arrival.finish()
+    return arrival.stamp
+
+
 def _publish(staged: Path, target: Path) -> None:
     """Give a finished file its final name. Whoever was first with the same bytes stays."""
     try:
         os.link(staged, target)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        if not target.exists():  # else another attempt finished first, and removed this one's name
-            raise
+    except (FileExistsError, FileNotFoundError):
+        pass  # another attempt finished first; or this one's name was taken away, and it is missed
     except OSError:
         staged.replace(target)  # a file system without hard links
     remove(staged)
+
+
+def _sized(path: Path) -> list[tuple[int, Path]]:
+    try:
+        return [(path.stat().st_size, path)]
+    except OSError:
+        return []  # finished meanwhile
 
 
 def _reserve(descriptor: int, size_bytes: int) -> None:

@@ -52,7 +52,7 @@ class CacheFolder:
         """
         try:
             layout = json.loads((self.root / "layout.json").read_bytes())["layout"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return  # not there yet, or damaged: everything in it is proved before use
         if isinstance(layout, int) and layout > LAYOUT:
             raise UnsupportedError(
@@ -73,10 +73,9 @@ class CacheFolder:
             UnsupportedError: as `check`.
         """
         self.check()
-        if self.staging.is_dir() and self.locks.is_dir():
+        if self.blobs.is_dir() and self.staging.is_dir() and self.locks.is_dir():
             return
-        if not self.root.exists():
-            self.root.mkdir(parents=True, mode=0o700)
+        self.root.mkdir(parents=True, mode=0o700, exist_ok=True)
         for folder in (self.blobs, self.views, self.answers, self.staging, self.locks):
             folder.mkdir(exist_ok=True)
         self.write(self.root / "layout.json", json.dumps({"layout": LAYOUT}).encode())
@@ -155,7 +154,7 @@ def no_space(folder: CacheFolder, found: str, expected: str) -> StorageError:
         checked=str(folder.root),
         expected=expected,
         found=found,
-        done="nothing was loaded, and no unfinished file is left",
+        done="nothing was loaded, and what arrived in this attempt is removed",
         hint="run `pairlock cache prune --dry-run` to see what can go, or set PAIRLOCK_CACHE to a "
         "folder on another disk",
     )

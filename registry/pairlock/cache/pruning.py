@@ -43,6 +43,9 @@ class PrunePlan:
     """What will be removed, and what stays although it was asked for."""
 
     root: Path
+    planned_at: float
+    """Seconds since 1970."""
+
     removals: tuple[Removal, ...]
     kept: tuple[str, ...]
     """Why things stay, one line each."""
@@ -122,7 +125,7 @@ def plan_prune(
         for file in survey.unfinished
         if now - file.changed_at >= ABANDONED_S
     ]
-    return PrunePlan(root=survey.root, removals=tuple(removals), kept=tuple(kept))
+    return PrunePlan(root=survey.root, planned_at=now, removals=tuple(removals), kept=tuple(kept))
 
 
 def execute_prune(folder: CacheFolder, plan: PrunePlan) -> None:
@@ -144,7 +147,9 @@ def execute_prune(folder: CacheFolder, plan: PrunePlan) -> None:
         probe.unlink()
     for removal in plan.removals:
         if removal.key is not None:
-            View(folder, removal.key).remove()
+            view = View(folder, removal.key)
+            if view.used_at() <= plan.planned_at:
+                view.remove()
         else:
             folder.set_aside(removal.path)
 
@@ -160,7 +165,7 @@ def _removal_of(view: ViewFacts, now: float) -> Removal:
         what=view.kind.label,
         name=view.digest,
         path=Path(),
-        freed_bytes=0,
+        freed_bytes=view.own_bytes,
         reason=f"not used for {days:.1f} days",
         key=ViewKey(view.kind, view.digest),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from pairlock.cache.answers import all_answers
 from pairlock.cache.blobs import is_blob_name
@@ -22,8 +24,11 @@ class ViewFacts:
     used_at: float
     """Seconds since 1970."""
 
+    own_bytes: int = 0
+    """Bytes of files that are copies, where the file system has no hard links."""
+
     contents: frozenset[str]
-    """The sha256 of its files; empty when its seal cannot be read."""
+    """The sha256 of its files, as far as they are known."""
 
     names: tuple[str, ...]
     """What it was asked for as."""
@@ -37,6 +42,8 @@ class FileFacts:
     size_bytes: int
     changed_at: float
     """Seconds since 1970: when the blob came, or when the unfinished thing last grew."""
+
+    inode: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +72,12 @@ def survey(folder: CacheFolder) -> Survey:
     for answer in all_answers(folder):
         if answer.package_digest is not None:
             names.setdefault(answer.package_digest, []).append(answer.requested)
+    blobs = tuple(file for path in every_blob(folder) for file in _file(path))
+    inodes = {file.inode: file.path.name for file in blobs}
     return Survey(
         root=folder.root,
-        views=tuple(_view(view, names) for view in every_view(folder)),
-        blobs=tuple(file for path in every_blob(folder) for file in _file(path)),
+        views=tuple(_view(view, names, inodes) for view in every_view(folder)),
+        blobs=blobs,
         unfinished=tuple(file for path in _children(folder.staging) for file in _file(path)),
     )
 
@@ -88,28 +97,59 @@ def every_blob(folder: CacheFolder) -> Iterator[Path]:
         yield from (path for path in _children(shelf) if is_blob_name(path.name))
 
 
-def _view(view: View, names: dict[str, list[str]]) -> ViewFacts:
+def _view(view: View, names: dict[str, list[str]], inodes: dict[int, str]) -> ViewFacts:
     seal = view.seal()
-    sizes = [entry.size_bytes for entry in seal.stamps.values()] if seal else []
+    sealed = seal.contents.values() if seal else ()
+    files = _statuses(view.files)
+    # a view without a seal is not believed, and keeps its files all the same
+    linked = {inodes[file.st_ino] for file in files if file.st_ino in inodes}
     return ViewFacts(
         kind=view.key.kind,
         digest=view.key.digest,
-        size_bytes=sum(sizes),
+        size_bytes=sum(file.st_size for file in files),
         used_at=view.used_at(),
-        contents=frozenset(seal.contents.values()) if seal else frozenset(),
+        own_bytes=sum(file.st_size for file in files if file.st_nlink == 1),
+        contents=frozenset(sealed) | linked,
         names=tuple(sorted(set(names.get(view.key.digest, [])))),
     )
 
 
 def _file(path: Path) -> Iterator[FileFacts]:
     try:
-        status = path.stat()
-        size_bytes = status.st_size if path.is_file() else 0
-        # a hard link that is made or removed changes a blob's ctime, which here means: lately used
-        changed_at = max(status.st_mtime, status.st_ctime)
-        yield FileFacts(path=path, size_bytes=size_bytes, changed_at=changed_at)
+        own = path.stat()
     except OSError:
         return  # gone meanwhile
+    if not S_ISDIR(own.st_mode):
+        yield FileFacts(
+            path=path, size_bytes=own.st_size, changed_at=_changed_at(own), inode=own.st_ino
+        )
+        return
+    inside = _statuses(path)
+    yield FileFacts(
+        path=path,
+        # what a staged view holds are links to blobs, which are counted themselves
+        size_bytes=sum(status.st_size for status in inside if status.st_nlink == 1),
+        changed_at=max(_changed_at(status) for status in [own, *inside]),
+        inode=own.st_ino,
+    )
+
+
+def _changed_at(status: os.stat_result) -> float:
+    # a hard link that is made or removed changes a blob's ctime, which here means: lately used
+    return max(status.st_mtime, status.st_ctime)
+
+
+def _statuses(folder: Path) -> list[os.stat_result]:
+    """What the files below a folder are; what vanishes meanwhile is passed over."""
+    found = []
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        if S_ISREG(status.st_mode):
+            found.append(status)
+    return found
 
 
 def _children(folder: Path) -> list[Path]:

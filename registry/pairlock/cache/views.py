@@ -6,21 +6,23 @@ files are write-once, so a file that is still the same by those three is not has
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pairlock.cache.blobs import Arrival
+from pairlock.cache.blobs import Stamp, stamp_of
 from pairlock.cache.folder import CacheFolder, remove
-from pairlock.digests import FileRecord
+from pairlock.digests import FileRecord, copy_hashing, hash_file
 from pairlock.stores import Entry, EntryType, LocalStore
+
+Identity = tuple[int, int]
+"""Inode and ctime of a view's folder."""
 
 
 class ViewKind(StrEnum):
@@ -103,7 +105,7 @@ class View:
                 stamps=stamps,
                 contents={path: str(facts[0]) for path, facts in files},
             )
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
 
     def set_seal(self, records: Iterable[FileRecord], stamps: Mapping[str, Entry]) -> None:
@@ -131,11 +133,29 @@ class View:
         except OSError:
             return 0.0
 
-    def make(self, records: Sequence[FileRecord]) -> bool:
-        """Make the view from blobs that are there and right. A view that is there is replaced.
+    def identity(self) -> Identity | None:
+        """What tells this view from one that another process makes in its place."""
+        try:
+            status = self.files.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_ctime_ns
+
+    def make(
+        self,
+        records: Sequence[FileRecord],
+        hashed: Mapping[str, Stamp],
+        *,
+        damaged: Identity | None,
+    ) -> bool:
+        """Make the view from blobs.
 
         Args:
             records: its files, by path.
+            hashed: the stamps that blobs had when they were hashed and right, by sha256. A blob
+                that is another file now is hashed again.
+            damaged: the view that is to be replaced. Any other that is there is left, for it may be
+                right, and in use.
 
         Returns:
             False when a blob or the place was taken away meanwhile, and it is worth another try.
@@ -148,16 +168,19 @@ class View:
             for record in records:
                 target = staged / "files" / record.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if not self._link(record, target):
+                if not self._link(record, target, hashed.get(record.sha256)):
                     return False
             stamps = LocalStore(staged / "files", write_once=True).entries()
             (staged / "seal.json").write_bytes(_seal(records, stamps))
             self.root.parent.mkdir(parents=True, exist_ok=True)
-            self._folder.set_aside(self.root)
+            if damaged is not None and self.identity() == damaged:
+                self._folder.set_aside(self.root)
             try:
                 staged.rename(self.root)
-            except OSError:
-                return False  # another process put its own view there
+            except OSError as error:
+                if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
+                    return False  # another process put its own view there
+                raise
             return True
         finally:
             remove(staged)
@@ -166,7 +189,7 @@ class View:
         """Remove the view. Whoever has its files open keeps them."""
         self._folder.set_aside(self.root)
 
-    def _link(self, record: FileRecord, target: Path) -> bool:
+    def _link(self, record: FileRecord, target: Path, hashed: Stamp | None) -> bool:
         blob = self._folder.blob(record.sha256)
         try:
             os.link(blob, target)
@@ -174,25 +197,12 @@ class View:
             return False
         except OSError:
             # no hard links here, or too many to one file
-            arrival = f"{record.sha256}.{uuid.uuid4().hex}"
-            aside = target.with_name(arrival)
-            shutil.copyfile(blob, aside)
-            aside.chmod(0o444)
-            with aside.open("rb") as stream:
+            copied = copy_hashing(blob, target, recorded_as=record.path)
+            target.chmod(0o444)
+            with target.open("rb") as stream:
                 os.fsync(stream.fileno())
-            aside.rename(target)
-        return True
-
-
-def store_small(folder: CacheFolder, record: FileRecord, content: bytes) -> None:
-    """Put a small file that is in memory into the cache as a blob.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    arrival = Arrival(folder, record)
-    arrival.add([content])
-    arrival.finish()
+            return copied.sha256 == record.sha256
+        return stamp_of(target.stat()) == hashed or hash_file(target) == record.sha256
 
 
 def _seal(records: Iterable[FileRecord], stamps: Mapping[str, Entry]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from pairlock.references import (
     StageReference,
     VersionReference,
     parse_reference,
+    without_credentials,
 )
 
 
@@ -36,8 +38,10 @@ def tracking_uri() -> str:
 
 def is_local_registry() -> bool:
     """Whether the registry in use is a file on this machine, which takes no network to ask."""
-    uri = tracking_uri()
-    return uri.startswith(("sqlite:", "file:")) or not urlsplit(uri).scheme
+    import mlflow
+
+    uris = (tracking_uri(), str(mlflow.get_tracking_uri()))
+    return all(uri.startswith(("sqlite:", "file:")) or not urlsplit(uri).scheme for uri in uris)
 
 
 def ensure_registry() -> None:
@@ -137,6 +141,8 @@ def _client() -> Any:
 
 
 def _version(requested: str, version: Any, known: Known) -> Located:
+    if not version.name or not version.version:
+        raise registry_unavailable(ValueError("the answer names no version"))
     uri = f"models:/{version.name}/{version.version}"
     if version.status != "READY":
         raise NotFoundError(
@@ -266,7 +272,7 @@ def _translated(requested: str) -> Iterator[None]:
             raise NotFoundError(
                 f"{requested} is not in the registry",
                 kind=ErrorKind.MODEL_NOT_FOUND,
-                checked=f"the registry {tracking_uri()}",
+                checked=f"the registry {without_credentials(tracking_uri())}",
                 expected=requested,
                 found=_first_line(error),
                 done="nothing was loaded",
@@ -281,7 +287,7 @@ def registry_unavailable(error: Exception) -> UnavailableError:
     return UnavailableError(
         "the registry did not answer as it should",
         kind=ErrorKind.REGISTRY_UNAVAILABLE,
-        checked=f"the registry {tracking_uri()}",
+        checked=f"the registry {without_credentials(tracking_uri())}",
         expected="an answer",
         found=_first_line(error),
         done="nothing was loaded or registered",
@@ -290,4 +296,6 @@ def registry_unavailable(error: Exception) -> UnavailableError:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+    text = str(error).strip() or repr(error)
+    # a server's address in MLflow's own message may carry a password
+    return re.sub(r"//[^/@\s]+@", "//", text.splitlines()[0])[:300]

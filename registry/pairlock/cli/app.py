@@ -51,16 +51,17 @@ def _command(group: typer.Typer, run: Callable[..., int]) -> None:
     @functools.wraps(run)
     def guarded(*args: Any, **kwargs: Any) -> None:
         output = Output(Format(kwargs["format"]))
+        code = exit_codes.DONE
         try:
-            code = run(*args, **kwargs)
+            try:
+                code = run(*args, **kwargs)
+            except PairlockError as error:
+                code = exit_codes.exit_code(error)
+                output.error(error)
             sys.stdout.flush()
-        except PairlockError as error:
-            output.error(error)
-            code = exit_codes.exit_code(error)
         except BrokenPipeError:
             # whoever read the output has had enough, which is nobody's failure
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = exit_codes.DONE
         raise typer.Exit(code)
 
     group.command(run.__name__.rstrip("_"), epilog=exit_codes.HELP)(guarded)

@@ -29,6 +29,7 @@ def export(
 ) -> int:
     """Write packages and the bases they stand on into one folder. Prints it."""
     from pairlock.carrying import export_packages
+    from pairlock.references import absolute_folder
 
     output = Output(format)
     carried = export_packages(uris, to, base=base, offline=offline, progress=output.progress())
@@ -36,7 +37,7 @@ def export(
         stands = f", with its base {one.base_tree_digest}" if one.base_tree_digest else ""
         output.say(f"{one.uri}: {one.package_digest}{stands}")
     output.result(
-        {"path": str(to.expanduser().absolute()), "packages": [one.to_dict() for one in carried]},
+        {"path": str(absolute_folder(to)), "packages": [one.to_dict() for one in carried]},
         str(to),
     )
     return exit_codes.DONE

@@ -30,7 +30,7 @@ def log(
         str | None,
         typer.Option(
             help="An adapter's base: models:/name/1, models:/name@alias, hf://org/name@<commit>, "
-            "or a folder.",
+            "s3://bucket/prefix, or a folder.",
             show_default=False,
         ),
     ] = None,

@@ -24,7 +24,7 @@ BaseInstead = Annotated[
     str | None,
     typer.Option(
         "--base",
-        help="Take an adapter's base from here instead of its pin; it must hold the same bytes.",
+        help="Take an adapter's base from here, and nowhere else; it must hold the pinned bytes.",
         show_default=False,
     ),
 ]

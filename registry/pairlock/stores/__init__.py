@@ -1,6 +1,13 @@
 """Where package bytes lie: `interface` is the seam, `opening` finds the store of a location."""
 
-from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType, Store
+from pairlock.stores.interface import (
+    BrokenStreamError,
+    ByteStream,
+    Entry,
+    EntryType,
+    OtherSizeError,
+    Store,
+)
 from pairlock.stores.local import LocalStore
 
 __all__ = [
@@ -9,5 +16,6 @@ __all__ = [
     "Entry",
     "EntryType",
     "LocalStore",
+    "OtherSizeError",
     "Store",
 ]

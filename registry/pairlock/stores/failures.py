@@ -5,6 +5,8 @@ from __future__ import annotations
 from pairlock.errors import ErrorKind, NotFoundError, StorageError, UnavailableError
 
 NOTHING_DONE = "nothing was loaded"
+FETCHING = "nothing was loaded; what has arrived is kept, and the next try goes on from there"
+STORING = "nothing was registered; what was stored has no manifest, and so is no package"
 
 
 def first_line(error: BaseException) -> str:
@@ -39,7 +41,7 @@ def too_large(place: str, at_most_bytes: int) -> StorageError:
     )
 
 
-def unreachable(place: str, found: str) -> UnavailableError:
+def unreachable(place: str, found: str, *, done: str = FETCHING) -> UnavailableError:
     """The store does not answer, or answers that it cannot."""
     return UnavailableError(
         f"the store does not answer as it should: {place}",
@@ -47,12 +49,12 @@ def unreachable(place: str, found: str) -> UnavailableError:
         checked=place,
         expected="an answer",
         found=found,
-        done=f"{NOTHING_DONE}; what has arrived is kept, and the next try goes on from there",
+        done=done,
         hint="check the endpoint and the network, then try again",
     )
 
 
-def refused(place: str, found: str, *, hint: str) -> UnavailableError:
+def refused(place: str, found: str, *, hint: str, done: str = NOTHING_DONE) -> UnavailableError:
     """The store does not let this user in."""
     return UnavailableError(
         f"the store refuses access: {place}",
@@ -60,6 +62,6 @@ def refused(place: str, found: str, *, hint: str) -> UnavailableError:
         checked=place,
         expected="credentials that the store accepts",
         found=found,
-        done=NOTHING_DONE,
+        done=done,
         hint=hint,
     )

@@ -38,6 +38,10 @@ class BrokenStreamError(Exception):
     """A body ended early, stopped, or was not what was asked for; asking again may help."""
 
 
+class OtherSizeError(BrokenStreamError):
+    """The file has another size than the part that was asked for needs."""
+
+
 class ByteStream(Protocol):
     """A part of a file on its way."""
 

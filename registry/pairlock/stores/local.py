@@ -96,7 +96,7 @@ class LocalStore:
                 if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                     raise OSError(errno.EINVAL, "not a regular file")
                 content = stream.read(at_most_bytes + 1)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise file_missing(str(target)) from None
         except OSError as error:
             raise _storage_error(target, error) from error
@@ -115,7 +115,7 @@ class LocalStore:
         target = self.root / path
         try:
             stream = target.open("rb", buffering=0)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise file_missing(str(target)) from None
         except OSError as error:
             raise _storage_error(target, error) from error

@@ -5,22 +5,33 @@ Requests go through MLflow's own client, so that its settings for authentication
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, UnsupportedError
-from pairlock.stores.body import HttpBody, check_range
-from pairlock.stores.failures import file_missing, first_line, refused, too_large, unreachable
-from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType
+from pairlock.stores.body import HttpBody, give_back, open_body, read_small
+from pairlock.stores.failures import (
+    FETCHING,
+    STORING,
+    file_missing,
+    first_line,
+    refused,
+    unreachable,
+)
+from pairlock.stores.interface import (
+    ByteStream,
+    Entry,
+    EntryType,
+    OtherSizeError,
+)
 
 _TIMEOUT_S = 30
+_UPLOAD_TIMEOUT_S = 600  # the server answers when it has stored all of it
 _RETRIES = 3
 _HINT = (
     "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
@@ -63,19 +74,9 @@ class ProxyStore:
             StorageError: it is larger than `at_most_bytes`.
             UnavailableError: the server cannot be reached, or refuses.
         """
-        content = bytearray()
-        answer = self._get(path, headers={})
-        try:
-            body = HttpBody(answer.raw, None)
-            while len(content) <= at_most_bytes and (data := body.read(1 << 20)):
-                content += data
-        except BrokenStreamError as error:
-            raise unreachable(self._place(path), str(error)) from error
-        finally:
-            answer.close()
-        if len(content) > at_most_bytes:
-            raise too_large(self._place(path), at_most_bytes)
-        return bytes(content)
+        return read_small(
+            lambda: self._get(path, {}, start=0), self._place(path), at_most_bytes=at_most_bytes
+        )
 
     @contextmanager
     def open_range(self, path: str, *, start: int, length: int) -> Iterator[ByteStream]:
@@ -87,21 +88,8 @@ class ProxyStore:
             UnavailableError: the server cannot be reached, or refuses.
         """
         wanted = {"Range": f"bytes={start}-{start + length - 1}"} if start else {}
-        answer = self._get(path, headers={**wanted, "Accept-Encoding": "identity"})
-        length_header = answer.headers.get("Content-Length")
-        body = HttpBody(
-            answer.raw,
-            check_range(
-                answer.status_code,
-                answer.headers.get("Content-Range"),
-                int(length_header) if length_header else None,
-                start=start,
-            ),
-        )
-        try:
+        with self._get(path, wanted, start=start) as body:
             yield body
-        finally:
-            body.close()
 
     def write(self, path: str, source: Path, record: FileRecord) -> None:  # noqa: ARG002 - the protocol's
         """Store a file; MLflow's proxy takes no checksum.
@@ -109,16 +97,20 @@ class ProxyStore:
         Raises:
             UnavailableError: the server cannot be reached, or refuses.
         """
-        target = PurePosixPath(path)
-        folder = "" if str(target.parent) == "." else str(target.parent)
-        with self._translated(path):
-            if source.name == target.name:
-                self._repository.log_artifact(str(source), folder or None)
-                return
-            with TemporaryDirectory(prefix="pairlock-") as aside:
-                named = Path(aside) / target.name
-                shutil.copyfile(source, named)
-                self._repository.log_artifact(str(named), folder or None)
+        from mlflow.utils.rest_utils import http_request
+
+        # MLflow's own upload leaves ? and # in a name as they are, and stores another file
+        with self._translated(path, done=STORING), source.open("rb") as stream:
+            answer = http_request(
+                self._repository._host_creds,
+                f"/{quote(path)}",
+                "PUT",
+                data=stream,
+                max_retries=_RETRIES,
+                timeout=_UPLOAD_TIMEOUT_S,
+                raise_on_status=False,
+            )
+        self._check(path, answer.status_code, done=STORING)
 
     def create(self, path: str, content: bytes) -> None:  # noqa: ARG002 - the protocol's
         """Never works: the proxy replaces what is there.
@@ -146,32 +138,39 @@ class ProxyStore:
 
         return get_artifact_repository(self._uri)
 
-    def _get(self, path: str, *, headers: dict[str, str]) -> Any:
+    @contextmanager
+    def _get(self, path: str, wanted: dict[str, str], *, start: int) -> Iterator[HttpBody]:
         from mlflow.utils.rest_utils import http_request
 
-        place = self._place(path)
         with self._translated(path):
             answer = http_request(
                 self._repository._host_creds,
                 f"/{quote(path)}",
                 "GET",
                 max_retries=_RETRIES,
-                extra_headers=headers,
+                extra_headers={"Accept-Encoding": "identity", **wanted},
                 timeout=_TIMEOUT_S,
                 raise_on_status=False,
                 stream=True,
             )
-        status = answer.status_code
+        try:
+            self._check(path, answer.status_code)
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            yield open_body(answer.raw, status=answer.status_code, headers=headers, start=start)
+        finally:
+            give_back(answer.raw)
+
+    def _check(self, path: str, status: int, *, done: str = FETCHING) -> None:
+        place = self._place(path)
         if status in {200, 206}:
-            return answer
-        answer.close()
+            return
         if status == 404:
             raise file_missing(place)
         if status in {401, 403}:
-            raise refused(place, f"status {status}", hint=_HINT)
+            raise refused(place, f"status {status}", hint=_HINT, done=done)
         if status == 416:
-            raise BrokenStreamError(f"{place} ends before the part that was asked for")
-        raise unreachable(place, f"status {status}")
+            raise OtherSizeError("a file that ends before the part that was asked for")
+        raise unreachable(place, f"status {status}", done=done)
 
     def _walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
         for item in self._repository.list_artifacts(folder or None):
@@ -185,14 +184,15 @@ class ProxyStore:
         return f"{self._uri.rstrip('/')}/{path}" if path else self._uri
 
     @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
+    def _translated(self, path: str, *, done: str = FETCHING) -> Iterator[None]:
         from mlflow.exceptions import MlflowException
         from requests import RequestException
 
+        place = self._place(path)
         try:
             yield
         except (MlflowException, RequestException) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status in {401, 403}:
-                raise refused(self._place(path), first_line(error), hint=_HINT) from error
-            raise unreachable(self._place(path), first_line(error)) from error
+                raise refused(place, first_line(error), hint=_HINT, done=done) from error
+            raise unreachable(place, first_line(error), done=done) from error

@@ -28,9 +28,21 @@ from pairlock.errors import (
     NotFoundError,
     UnsupportedError,
 )
-from pairlock.stores.body import HttpBody, check_range
-from pairlock.stores.failures import file_missing, first_line, refused, too_large, unreachable
-from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType
+from pairlock.stores.body import HttpBody, give_back, open_body, read_small
+from pairlock.stores.failures import (
+    FETCHING,
+    STORING,
+    file_missing,
+    first_line,
+    refused,
+    unreachable,
+)
+from pairlock.stores.interface import (
+    ByteStream,
+    Entry,
+    EntryType,
+    OtherSizeError,
+)
 
 _CONNECT_S = 10
 _READ_S = 30
@@ -56,6 +68,7 @@ _CREDENTIALS_HINT = (
     "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN or AWS_PROFILE; "
     "a session token may have expired"
 )
+_NOT_STORED = "nothing is known to be stored"
 _making_clients = threading.Lock()  # making two clients at once is not safe in boto3
 
 
@@ -117,15 +130,9 @@ class S3Store:
             StorageError: it is larger than `at_most_bytes`.
             UnavailableError: the store cannot be reached, or refuses.
         """
-        with self._translated(path):
-            body = self._client.get_object(Bucket=self._bucket, Key=self._key(path), **self._owner)[
-                "Body"
-            ]
-            with body:
-                content: bytes = body.read(at_most_bytes + 1)
-        if len(content) > at_most_bytes:
-            raise too_large(self._place(path), at_most_bytes)
-        return content
+        return read_small(
+            lambda: self._get(path, {}, start=0), self._place(path), at_most_bytes=at_most_bytes
+        )
 
     @contextmanager
     def open_range(self, path: str, *, start: int, length: int) -> Iterator[ByteStream]:
@@ -136,27 +143,9 @@ class S3Store:
             BrokenStreamError: the answer is not the part that was asked for.
             UnavailableError: the store cannot be reached, or refuses.
         """
-        with self._translated(path):
-            answer = self._client.get_object(
-                Bucket=self._bucket,
-                Key=self._key(path),
-                Range=f"bytes={start}-{start + length - 1}",
-                **self._owner,
-            )
-        # NOTE: botocore's own wrapper has no read that returns what has arrived
-        body = HttpBody(
-            answer["Body"]._raw_stream,
-            check_range(
-                answer["ResponseMetadata"]["HTTPStatusCode"],
-                answer.get("ContentRange"),
-                answer.get("ContentLength"),
-                start=start,
-            ),
-        )
-        try:
+        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
+        with self._get(path, wanted, start=start) as body:
             yield body
-        finally:
-            body.close()
 
     def write(self, path: str, source: Path, record: FileRecord) -> None:
         """Store a file. The server is given its sha256, or those of its parts, to check.
@@ -166,9 +155,10 @@ class S3Store:
         """
         from boto3.exceptions import S3UploadFailedError
         from boto3.s3.transfer import TransferConfig
+        from botocore.exceptions import ClientError
 
         key = self._key(path)
-        with self._translated(path):
+        with self._translated(path, done=STORING):
             if record.size_bytes <= _MULTIPART_BYTES:
                 with source.open("rb") as stream:
                     self._client.put_object(
@@ -190,7 +180,9 @@ class S3Store:
                     ),
                 )
             except S3UploadFailedError as error:
-                raise unreachable(self._place(path), first_line(error)) from error
+                if isinstance(error.__context__, ClientError):
+                    raise error.__context__ from None
+                raise unreachable(self._place(path), first_line(error), done=STORING) from error
 
     def create(self, path: str, content: bytes) -> None:
         """Store a small object if there is none of this key (`If-None-Match: *`).
@@ -200,7 +192,7 @@ class S3Store:
             UnsupportedError: the server knows no such condition.
             UnavailableError: the store cannot be reached, or refuses.
         """
-        with self._translated(path):
+        with self._translated(path, done=_NOT_STORED):
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._key(path),
@@ -228,6 +220,22 @@ class S3Store:
         finally:
             with self._translated(path):
                 self._client.delete_object(Bucket=self._bucket, Key=self._key(path), **self._owner)
+
+    @contextmanager
+    def _get(self, path: str, wanted: dict[str, str], *, start: int) -> Iterator[HttpBody]:
+        with self._translated(path):
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._key(path), **wanted, **self._owner
+            )
+        facts = answer["ResponseMetadata"]
+        # NOTE: botocore's own wrapper has no read that returns what has arrived
+        raw = answer["Body"]._raw_stream
+        try:
+            yield open_body(
+                raw, status=facts["HTTPStatusCode"], headers=facts["HTTPHeaders"], start=start
+            )
+        finally:
+            give_back(raw)
 
     @cached_property
     def _client(self) -> Any:
@@ -288,7 +296,7 @@ class S3Store:
         return f"s3://{self._bucket}/{self._key(path)}"
 
     @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
+    def _translated(self, path: str, *, done: str = FETCHING) -> Iterator[None]:
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
@@ -302,24 +310,24 @@ class S3Store:
         try:
             yield
         except ClientError as error:
-            raise self._from_server(place, error) from error
+            raise self._from_server(place, error, done) from error
         except (
             NoCredentialsError,
             PartialCredentialsError,
             CredentialRetrievalError,
             TokenRetrievalError,
         ) as error:
-            raise refused(place, first_line(error), hint=_CREDENTIALS_HINT) from error
+            raise refused(place, first_line(error), hint=_CREDENTIALS_HINT, done=done) from error
         except BotoCoreError as error:
-            raise unreachable(place, first_line(error)) from error
+            raise unreachable(place, first_line(error), done=done) from error
 
-    def _from_server(self, place: str, error: Any) -> Exception:
+    def _from_server(self, place: str, error: Any, done: str) -> Exception:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in _MISSING or status == 404:
             return _missing(place, code)
         if code in _REFUSED or status in {401, 403}:
-            return refused(place, first_line(error), hint=_CREDENTIALS_HINT)
+            return refused(place, first_line(error), hint=_CREDENTIALS_HINT, done=done)
         if code in _TAKEN or status == 412:
             return AlreadyExistsError(
                 f"{place} is already there",
@@ -331,7 +339,7 @@ class S3Store:
                 hint="read what is there",
             )
         if status == 416:
-            return BrokenStreamError(f"{place} ends before the part that was asked for")
+            return OtherSizeError("a file that ends before the part that was asked for")
         if code == "NotImplemented" or status == 501:
             return UnsupportedError(
                 f"the server cannot do what is asked of it: {place}",
@@ -342,7 +350,7 @@ class S3Store:
                 done="nothing was stored",
                 hint="use a store with conditional writes",
             )
-        return unreachable(place, first_line(error))
+        return unreachable(place, first_line(error), done=done)
 
 
 def _missing(place: str, code: str) -> NotFoundError:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pairlock.digests import FileRecord, OnBytes
 from pairlock.errors import ErrorKind, Finding, IntegrityError, PairlockError
-from pairlock.stores import BrokenStreamError, ByteStream, Store
+from pairlock.stores import BrokenStreamError, ByteStream, OtherSizeError, Store
 from pairlock.stores.failures import unreachable
 from pairlock.transfer.limits import (
     BATCH_BYTES,
@@ -184,7 +184,7 @@ class _Transfer:
                 self._once()
             except BrokenStreamError as error:
                 tries = 1 if self._done - before >= PROGRESS_BYTES else tries + 1
-                if tries >= TRIES:
+                if tries >= (2 if isinstance(error, OtherSizeError) else TRIES):
                     raise _gave_up(self._store, self._part, error) from error
                 self._stopped.wait(min(FIRST_PAUSE_S * 2 ** (tries - 1), LONGEST_PAUSE_S))
 
@@ -194,7 +194,7 @@ class _Transfer:
             part.path, start=part.start + self._done, length=part.length - self._done
         ) as body:
             if body.total_bytes not in {None, part.size_bytes}:
-                raise _OtherSizeError(f"{body.total_bytes} bytes")
+                raise OtherSizeError(f"{body.total_bytes} bytes")
             while self._done < part.length and not self._stopped.is_set():
                 self._batch(body)
 
@@ -220,13 +220,9 @@ class _Transfer:
         self._part.arrived.put(batch)
 
 
-class _OtherSizeError(BrokenStreamError):
-    """The store has a file of another size, or says so."""
-
-
 def _gave_up(store: Store, part: _Part, error: BrokenStreamError) -> PairlockError:
     place = f"{store.location}/{part.path}"
-    if not isinstance(error, _OtherSizeError):
+    if not isinstance(error, OtherSizeError):
         return unreachable(place, f"{error}, {TRIES} times")
     finding = Finding(
         kind=ErrorKind.FILE_SIZE,
