@@ -28,6 +28,7 @@ from mlflow.utils.environment import (
 
 from pairlock.catalog import DIGEST_TAG, registry_unavailable
 from pairlock.manifest import FORMAT_VERSION, Manifest
+from pairlock.stores.failures import STORING, first_line, unreachable
 from pairlock_flavors.pyfunc import DEFAULT_CONFIG
 
 FLAVOR_NAME = "pairlock"
@@ -173,12 +174,18 @@ def log_package(
 @contextmanager
 def translated() -> Iterator[None]:
     """MLflow's own errors, and those of what it talks to, as Pairlock's."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         raise registry_unavailable(error) from error
+    except (Boto3Error, BotoCoreError, ClientError, RequestException) as error:
+        found = first_line(error)
+        raise unreachable("where MLflow keeps models", found, done=STORING) from error
 
 
 def _write_environment(root: Path) -> None:

@@ -344,7 +344,7 @@ def test_a_name_that_is_taken_needs_replace(
         (["export", "models:/x/1", "--to", "n" * 300], 3, "storage-failed"),
         (["import", "nowhere"], 3, "folder-missing"),
         (["import", "full"], 3, "folder-missing"),
-        (["import", "full/file"], 3, "storage-failed"),
+        (["import", "full/file"], 3, "folder-missing"),
         (["import", "~no-such-user-here/x"], 2, "argument-invalid"),
         (["import", "n" * 300], 3, "storage-failed"),
         (["import", "full", "--digest", "x"], 3, "folder-missing"),

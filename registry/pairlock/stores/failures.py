@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pairlock.errors import ErrorKind, NotFoundError, StorageError, UnavailableError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pairlock.errors import (
+    ErrorKind,
+    NotFoundError,
+    PairlockError,
+    StorageError,
+    UnavailableError,
+)
 
 NOTHING_DONE = "nothing was loaded"
 FETCHING = "nothing was loaded; what has arrived is kept, and the next try goes on from there"
@@ -26,6 +36,30 @@ def file_missing(place: str) -> NotFoundError:
         done=NOTHING_DONE,
         hint="restore the file in the store, or log the model as a new version",
     )
+
+
+@contextmanager
+def reading(source: Path) -> Iterator[None]:
+    """A file on this disk that is to be stored.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        source.open("rb").close()
+        yield
+    except OSError as error:
+        if isinstance(error, PairlockError):
+            raise
+        raise StorageError(
+            f"cannot read {source}",
+            kind=ErrorKind.STORAGE_FAILED,
+            checked=str(source),
+            expected="a file to store",
+            found=first_line(error),
+            done=STORING,
+            hint="find out what removes files there, then try again",
+        ) from error
 
 
 def too_large(place: str, at_most_bytes: int) -> StorageError:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, UnsupportedError
@@ -20,6 +20,7 @@ from pairlock.stores.failures import (
     STORING,
     file_missing,
     first_line,
+    reading,
     refused,
     unreachable,
 )
@@ -30,6 +31,7 @@ from pairlock.stores.interface import (
     OtherSizeError,
 )
 
+_SERVICE = "/mlflow-artifacts/artifacts"
 _TIMEOUT_S = 30
 _UPLOAD_TIMEOUT_S = 600  # the server answers when it has stored all of it
 _RETRIES = 3
@@ -99,8 +101,22 @@ class ProxyStore:
         """
         from mlflow.utils.rest_utils import http_request
 
+        if unquote(path) != path:
+            raise UnsupportedError(
+                "MLflow's artifact proxy cannot keep a file of this name",
+                kind=ErrorKind.STORE_UNSUPPORTED,
+                checked=self._place(path),
+                expected="a name without % and two hex digits, which the server would decode",
+                found=path,
+                done=STORING,
+                hint="rename the file, or keep models in S3 or a folder",
+            )
         # MLflow's own upload leaves ? and # in a name as they are, and stores another file
-        with self._translated(path, done=STORING), source.open("rb") as stream:
+        with (
+            self._translated(path, done=STORING),
+            reading(source),
+            source.open("rb") as stream,
+        ):
             answer = http_request(
                 self._repository._host_creds,
                 f"/{quote(path)}",
@@ -173,12 +189,35 @@ class ProxyStore:
         raise unreachable(place, f"status {status}", done=done)
 
     def _walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
-        for item in self._repository.list_artifacts(folder or None):
-            if item.is_dir:
-                yield from self._walk(item.path)
+        for item in self._children(folder):
+            path = f"{folder}/{item['path']}".lstrip("/")
+            if item.get("is_dir"):
+                yield from self._walk(path)
             else:
-                size_bytes = int(item.file_size or 0)
-                yield item.path, Entry(type=EntryType.FILE, size_bytes=size_bytes, stamp=())
+                size_bytes = int(item.get("file_size") or 0)
+                yield path, Entry(type=EntryType.FILE, size_bytes=size_bytes, stamp=())
+
+    def _children(self, folder: str) -> list[dict[str, Any]]:
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        # MLflow's own listing waits for a dead server for minutes
+        server, _, root = self._repository.artifact_uri.partition(_SERVICE)
+        answer = http_request(
+            get_default_host_creds(server),
+            _SERVICE,
+            "GET",
+            params={"path": f"{root}/{folder}".strip("/")},
+            max_retries=_RETRIES,
+            timeout=_TIMEOUT_S,
+            raise_on_status=False,
+        )
+        self._check(folder, answer.status_code)
+        try:
+            found: list[dict[str, Any]] = answer.json().get("files", [])
+            return [item for item in found if "/" not in item["path"]]
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise unreachable(self._place(folder), first_line(error)) from error
 
     def _place(self, path: str) -> str:
         return f"{self._uri.rstrip('/')}/{path}" if path else self._uri

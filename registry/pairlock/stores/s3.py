@@ -12,10 +12,11 @@ import base64
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from pairlock.errors import (
     ErrorKind,
     InvalidInputError,
     NotFoundError,
+    StorageError,
     UnsupportedError,
 )
 from pairlock.stores.body import HttpBody, give_back, open_body, read_small
@@ -34,6 +36,7 @@ from pairlock.stores.failures import (
     STORING,
     file_missing,
     first_line,
+    reading,
     refused,
     unreachable,
 )
@@ -48,6 +51,7 @@ _CONNECT_S = 10
 _READ_S = 30
 _ATTEMPTS = 4
 _CONNECTIONS = 16
+_CLIENT_LIVES_S = 300
 _MULTIPART_BYTES = 16 << 20
 """Larger files go up in parts of this size, in parallel."""
 
@@ -158,7 +162,7 @@ class S3Store:
         from botocore.exceptions import ClientError
 
         key = self._key(path)
-        with self._translated(path, done=STORING):
+        with self._translated(path, done=STORING), reading(source):
             if record.size_bytes <= _MULTIPART_BYTES:
                 with source.open("rb") as stream:
                     self._client.put_object(
@@ -187,19 +191,26 @@ class S3Store:
     def create(self, path: str, content: bytes) -> None:
         """Store a small object if there is none of this key (`If-None-Match: *`).
 
+        When an answer is lost, boto3 asks again and finds its own object. So an object with the
+        same content counts as created: content has to be unique to the caller.
+
         Raises:
             AlreadyExistsError: there is one.
             UnsupportedError: the server knows no such condition.
             UnavailableError: the store cannot be reached, or refuses.
         """
-        with self._translated(path, done=_NOT_STORED):
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=self._key(path),
-                Body=content,
-                IfNoneMatch="*",
-                **self._upload_arguments,
-            )
+        try:
+            with self._translated(path, done=_NOT_STORED):
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=self._key(path),
+                    Body=content,
+                    IfNoneMatch="*",
+                    **self._upload_arguments,
+                )
+        except AlreadyExistsError:
+            if not self._holds(path, content):
+                raise
 
     def creates_conditionally(self) -> bool:
         """Create one object twice: a server that ignores the condition lets the second pass.
@@ -209,9 +220,9 @@ class S3Store:
         """
         path = f".pairlock-probe-{uuid.uuid4().hex}"
         try:
-            self.create(path, b"probe")
+            self.create(path, b"first")
             try:
-                self.create(path, b"probe")
+                self.create(path, b"other")
             except AlreadyExistsError:
                 return True
             return False
@@ -220,6 +231,12 @@ class S3Store:
         finally:
             with self._translated(path):
                 self._client.delete_object(Bucket=self._bucket, Key=self._key(path), **self._owner)
+
+    def _holds(self, path: str, content: bytes) -> bool:
+        try:
+            return self.read_small(path, at_most_bytes=len(content)) == content
+        except (NotFoundError, StorageError):
+            return False  # removed since, or larger
 
     @contextmanager
     def _get(self, path: str, wanted: dict[str, str], *, start: int) -> Iterator[HttpBody]:
@@ -237,32 +254,13 @@ class S3Store:
         finally:
             give_back(raw)
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        import boto3
-        from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        ignore_tls = os.environ.get("MLFLOW_S3_IGNORE_TLS", "").lower() in {"true", "1"}
-        config = Config(
-            connect_timeout=_CONNECT_S,
-            read_timeout=_READ_S,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            max_pool_connections=_CONNECTIONS,
-            s3={"addressing_style": os.environ.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto")},
-            # what is fetched is compared with its sha256 by whoever asked for it
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            tcp_keepalive=True,
-        )
         try:
             with _making_clients:
-                return boto3.session.Session().client(
-                    "s3",
-                    endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None,
-                    verify=False if ignore_tls else None,
-                    config=config,
-                )
+                return _client_for(_settings())
         except (BotoCoreError, ValueError) as error:
             hint = "check the AWS settings of this environment"
             raise refused(self.location, first_line(error), hint=hint) from error
@@ -277,8 +275,10 @@ class S3Store:
         text = os.environ.get("MLFLOW_S3_UPLOAD_EXTRA_ARGS", "")
         try:
             extra = json.loads(text) if text else {}
+            if unknown := sorted(extra.keys() - _upload_argument_names()):
+                raise ValueError(f"{', '.join(unknown)} cannot be given")
             return {**self._owner, **extra}
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInputError(
                 "MLFLOW_S3_UPLOAD_EXTRA_ARGS cannot be read",
                 kind=ErrorKind.ARGUMENT_INVALID,
@@ -351,6 +351,48 @@ class S3Store:
                 hint="use a store with conditional writes",
             )
         return unreachable(place, first_line(error), done=done)
+
+
+def _settings() -> tuple[tuple[str, str], ...]:
+    """Every variable that a client depends on."""
+    prefixes = ("AWS_", "MLFLOW_S3_", "MLFLOW_BOTO_")
+    variables = sorted(item for item in os.environ.items() if item[0].startswith(prefixes))
+    # credentials in files may be renewed, and a client does not look there again
+    return (*variables, ("", str(int(time.monotonic() / _CLIENT_LIVES_S))))
+
+
+@lru_cache(maxsize=8)
+def _client_for(settings: tuple[tuple[str, str], ...]) -> Any:
+    """A client; making one takes a tenth of a second, so those of one environment share it."""
+    import boto3
+    from botocore.config import Config
+
+    variables = dict(settings)
+    ignore_tls = variables.get("MLFLOW_S3_IGNORE_TLS", "").lower() in {"true", "1"}
+    config = Config(
+        connect_timeout=_CONNECT_S,
+        read_timeout=_READ_S,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=_CONNECTIONS,
+        s3={"addressing_style": variables.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto")},
+        # what is fetched is compared with its sha256 by whoever asked for it
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        tcp_keepalive=True,
+    )
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=variables.get("MLFLOW_S3_ENDPOINT_URL") or None,
+        verify=False if ignore_tls else None,
+        config=config,
+    )
+
+
+def _upload_argument_names() -> set[str]:
+    from boto3.s3.transfer import S3Transfer
+
+    # the checksum is that of the manifest
+    return {name for name in S3Transfer.ALLOWED_UPLOAD_ARGS if not name.startswith("Checksum")}
 
 
 def _missing(place: str, code: str) -> NotFoundError:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pairlock.digests import FileRecord, OnBytes
-from pairlock.errors import ErrorKind, PairlockError, StorageError
 from pairlock.stores import Store
 from pairlock.transfer.limits import connections
 
@@ -27,12 +26,7 @@ def upload(store: Store, root: Path, records: Sequence[FileRecord], *, on_bytes:
     """
 
     def put(record: FileRecord) -> int:
-        try:
-            store.write(record.path, root / record.path, record)
-        except PairlockError:
-            raise
-        except OSError as error:
-            raise _unreadable(root / record.path, error) from error
+        store.write(record.path, root / record.path, record)
         return record.size_bytes
 
     pool = ThreadPoolExecutor(connections(), thread_name_prefix="pairlock-put")
@@ -42,15 +36,3 @@ def upload(store: Store, root: Path, records: Sequence[FileRecord], *, on_bytes:
             on_bytes(size_bytes)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot read {path}",
-        kind=ErrorKind.STORAGE_FAILED,
-        checked=str(path),
-        expected="a file to store",
-        found=f"{type(error).__name__}: {error.strerror or error}",
-        done="nothing was registered",
-        hint="find out what removes files there, then log the model again",
-    )
