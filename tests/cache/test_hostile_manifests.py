@@ -44,7 +44,7 @@ def package_uri(client: Any) -> str:
 @pytest.fixture
 def package(package_uri: str, s3: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """The package, with this process's environment pointing to its store."""
-    monkeypatch.setattr(import_module("pairlock.transfer.download"), "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(import_module("pairlock.transfer.downloading"), "FIRST_PAUSE_S", 0.01)
     return package_uri
 
 

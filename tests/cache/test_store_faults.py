@@ -47,7 +47,7 @@ from support.proxy import Action, Fault
 from support.pulling import run_pullers
 
 # the package has a function of this name too
-downloading = import_module("pairlock.transfer.download")
+downloading = import_module("pairlock.transfer.downloading")
 WEIGHTS_BYTES = (PACKAGE / WEIGHTS).stat().st_size
 
 

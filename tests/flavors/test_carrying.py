@@ -30,6 +30,7 @@ from pairlock.cache import CacheFolder
 from pairlock.cache.survey import survey
 from pairlock.carrying import INDEX_NAME, export_packages, import_packages
 from pairlock.config import current_settings
+from pairlock.transfer import downloading
 from support.faults import FILE_FAULTS, added, damaged
 from support.registries import active, snapshot
 from support.tracking import opened
@@ -422,7 +423,7 @@ def test_no_damaged_file_of_an_export_is_imported(
     contents = [(copied / path).read_bytes() for path in files_in(copied)]
     (tmp_path / "aside").mkdir()
     # a file of another size is tried again and again, in case a network is to blame
-    monkeypatch.setattr(sys.modules["pairlock.transfer.download"], "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(downloading, "FIRST_PAUSE_S", 0.0)
     refused = 0
     for number, path in enumerate(files_in(copied)):
         proved = "/payload/" in path or path.startswith("models/") or path.endswith("pairlock.json")

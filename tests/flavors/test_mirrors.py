@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from pairlock.packages import read_package_manifest
 from pairlock.progress import SILENT
 from pairlock.pulling import pull
 from pairlock.resolution import resolve
+from pairlock.transfer import downloading
 from support.faults import FILE_FAULTS, damaged
 from support.registries import active, package_folder
 from support.tracking import opened
@@ -281,7 +281,7 @@ def test_a_damaged_mirror_in_s3_is_passed_over(
     fault: str,
 ) -> None:
     """Wrong bytes from S3 are never kept as right ones, and the next mirror is asked."""
-    monkeypatch.setattr(sys.modules["pairlock.transfer.download"], "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(downloading, "FIRST_PAUSE_S", 0.0)
     broken = shutil.copytree(exported.export, tmp_path / "broken")
     target = broken / exported.model.relative_to(exported.export) / WEIGHTS
     (tmp_path / "aside").mkdir()

@@ -41,7 +41,7 @@ from support.remote import (
 )
 
 # the package's attribute of this name is the function
-DOWNLOAD = importlib.import_module("pairlock.transfer.download")
+DOWNLOAD = importlib.import_module("pairlock.transfer.downloading")
 PART = 64 << 10
 BATCH = 16 << 10
 PROGRESS = 8 << 10
