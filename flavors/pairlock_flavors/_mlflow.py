@@ -28,7 +28,7 @@ from mlflow.utils.environment import (
 
 from pairlock.catalog import DIGEST_TAG, registry_unavailable
 from pairlock.manifest import FORMAT_VERSION, Manifest
-from pairlock.stores.failures import STORING, first_line, unreachable
+from pairlock.stores.failures import STORING, first_line, refused, unreachable
 from pairlock_flavors.pyfunc import DEFAULT_CONFIG
 
 FLAVOR_NAME = "pairlock"
@@ -184,8 +184,11 @@ def translated() -> Iterator[None]:
     except (MlflowException, SQLAlchemyError) as error:
         raise registry_unavailable(error) from error
     except (Boto3Error, BotoCoreError, ClientError, RequestException) as error:
-        found = first_line(error)
-        raise unreachable("where MLflow keeps models", found, done=STORING) from error
+        place, found = "where MLflow keeps models", first_line(error)
+        if getattr(getattr(error, "response", None), "status_code", None) in {401, 403}:
+            hint = "check the credentials, and whether this user may log models"
+            raise refused(place, found, hint=hint, done=STORING) from error
+        raise unreachable(place, found, done=STORING) from error
 
 
 def _write_environment(root: Path) -> None:

@@ -167,11 +167,17 @@ def test_reading_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     assert caught.value.kind is ErrorKind.FILE_MISSING
 
 
-@pytest.mark.parametrize("path", ["folder", "file/inner"])
-def test_reading_what_is_no_file_fails(tmp_path: Path, path: str) -> None:
-    """A folder, or a path through a file, is a storage error."""
+def test_reading_below_a_file_is_not_found(tmp_path: Path) -> None:
+    """A path through a file is missing, as it is in every other store."""
+    with pytest.raises(NotFoundError) as caught:
+        LocalStore(tree(tmp_path, file=b"")).read_small("file/inner", at_most_bytes=5)
+    assert caught.value.kind is ErrorKind.FILE_MISSING
+
+
+def test_reading_a_folder_fails(tmp_path: Path) -> None:
+    """A folder in the place of a document is a storage error."""
     with pytest.raises(StorageError) as caught:
-        LocalStore(tree(tmp_path, folder__a=b"", file=b"")).read_small(path, at_most_bytes=5)
+        LocalStore(tree(tmp_path, folder__a=b"")).read_small("folder", at_most_bytes=5)
     assert caught.value.kind is ErrorKind.STORAGE_FAILED
 
 

@@ -135,11 +135,13 @@ class View:
 
     def identity(self) -> Identity | None:
         """What tells this view from one that another process makes in its place."""
-        try:
-            status = self.files.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_ctime_ns
+        for path in (self.files, self.root):
+            try:
+                status = path.lstat()
+            except OSError:
+                continue  # its files may be gone, and the rest of it in the way
+            return status.st_ino, status.st_ctime_ns
+        return None
 
     def make(
         self,
