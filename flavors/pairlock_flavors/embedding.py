@@ -39,8 +39,8 @@ from pairlock_flavors.loader import _load_pyfunc
 from pairlock_flavors.packaging.build import Built, build_package
 from pairlock_flavors.packaging.draft import Options
 from pairlock_flavors.packaging.sources import open_source
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.open import open_embedding
-from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
 
 __all__ = [
     "FLAVOR_NAME",

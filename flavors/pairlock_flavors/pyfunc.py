@@ -18,8 +18,8 @@ from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
 from pairlock.progress import SILENT
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.open import open_embedding
-from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
 
 DEFAULT_CONFIG: dict[str, Any] = {"device": "auto", "role": "text"}
 """Saved with every package; `mlflow.pyfunc.load_model(uri, model_config={…})` overrides it."""

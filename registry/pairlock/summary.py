@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pairlock.manifest import AdapterFacts, Manifest
+from pairlock.manifest import AdapterFacts, CustomFacts, DeviceHints, Manifest, PeftFacts
 
 
 def summary_rows(manifest: Manifest, digest: str) -> list[tuple[str, str]]:
@@ -34,6 +34,7 @@ def summary_rows(manifest: Manifest, digest: str) -> list[tuple[str, str]]:
         ("text instruction", repr(encode.text_instruction)),
         ("dtype", manifest.devices.dtype),
         ("devices", " > ".join(manifest.devices.order)),
+        ("least memory", _memory(manifest.devices)),
         ("payload", f"{len(manifest.files)} files, {manifest.size_bytes:,} bytes"),
         ("golden vectors", f"{golden.texts} texts as query and as text"),
     ]
@@ -52,9 +53,21 @@ def summary_rows(manifest: Manifest, digest: str) -> list[tuple[str, str]]:
     return rows
 
 
+def _memory(hints: DeviceHints) -> str:
+    return (
+        f"{hints.weights_bytes:,} bytes of weights, {hints.batch_bytes:,} for {hints.batch_size} "
+        "of the longest texts"
+    )
+
+
 def describe_adapter(facts: AdapterFacts) -> str:
     """An adapter in one line."""
+    if isinstance(facts, PeftFacts):
+        return f"{facts.peft_type} {facts.summary}"
     sides = " and ".join(role.value for role in facts.transforms) or "nothing"
+    if isinstance(facts, CustomFacts):
+        shape = f"{facts.in_features} > {facts.out_features}"
+        return f"{facts.class_path} {shape}, transforms {sides}"
     if facts.class_name == "LinearLayer":
         shape = f"{facts.in_features} > {facts.out_features}, bias {'yes' if facts.bias else 'no'}"
     else:

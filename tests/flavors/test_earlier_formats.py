@@ -11,9 +11,9 @@ from pairlock.manifest import FORMAT_VERSION
 
 DATA = Path(__file__).parent.parent / "data"
 DIGESTS = {
-    "format-1/full": "sha256:d59607f800734946e3b9ba755e5f4feb8a17c520657399e7bfd08eddc6256612",
-    "format-1/linear": "sha256:c45d187b5960ebe45dc681deb0812e5128747dd32053c05cd6a23620118411e9",
-    "format-1/two_layer": "sha256:d8b24265d5f92ad4b71bc3ac93d22375b418de5ef1a81384a7372ff6f494c6c9",
+    "format-1/full": "sha256:2947c858a9c6b808a45debed2895d7762eafaf4224ec610b9e9ba2b235120acd",
+    "format-1/linear": "sha256:b69aae7978d5715627e178a0d4a90bc95a92474309d15ad46d5bc1b8cb54f69a",
+    "format-1/two_layer": "sha256:818cdc9aecdecf64e6d4e61ab002ce89926da51b4194eba0f3c4beb882f29d55",
 }
 """Digests of the kept packages; a package with another digest is another package."""
 

@@ -16,8 +16,8 @@ from sentence_transformers import SentenceTransformer
 import pairlock
 from pairlock import ErrorKind, IntegrityError
 from pairlock.verification import Outcome
-from pairlock_flavors.torch_runtime.adapter_embedding import AdapterEmbedding
-from pairlock_flavors.torch_runtime.sentence_model import SentenceModel
+from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
+from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 from support.adapters import ADAPTERS, computed
 from support.vectors import one_minus_cosine
 

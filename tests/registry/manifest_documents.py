@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from pairlock.digests import FileRecord, canonical_json, tree_digest
 
-KINDS = ("full", "linear", "two_layer")
+KINDS = ("full", "linear", "two_layer", "custom", "peft")
 GOLDEN_FILES = ("payload/golden.json", "payload/golden.safetensors")
 ADAPTER_FILE = "payload/adapter/adapter.safetensors"
+_OWN_FILES = {
+    "full": ["payload/model/config.json"],
+    "peft": ["payload/adapter/adapter_config.json", "payload/adapter/adapter_model.safetensors"],
+    **{key: [ADAPTER_FILE] for key in ("linear", "two_layer", "custom")},
+}
 OBJECTS = (
     (),
     ("encode",),
@@ -21,6 +26,7 @@ OBJECTS = (
     ("golden",),
     ("golden", "bars"),
     ("devices",),
+    ("devices", "trial"),
     ("provenance",),
     ("provenance", "left_out", 0),
 )
@@ -45,7 +51,7 @@ def digest_of(files: list[dict[str, Any]]) -> str:
 def sample(kind: str = "two_layer") -> dict[str, Any]:
     """A valid document, whose numbers look the same in every JSON writer."""
     is_adapter = kind != "full"
-    own = [ADAPTER_FILE] if is_adapter else ["payload/model/config.json"]
+    own = _OWN_FILES[kind]
     document = {
         "format_version": 1,
         "kind": kind,
@@ -60,6 +66,7 @@ def sample(kind: str = "two_layer") -> dict[str, Any]:
             "text_instruction": "",
             "truncate_dim": None,
             "similarity": "cosine",
+            "foreign_modules": [],
         },
         "adapter": _sample_adapter(kind) if is_adapter else None,
         "base": _sample_base() if is_adapter else None,
@@ -73,6 +80,8 @@ def sample(kind: str = "two_layer") -> dict[str, Any]:
             "order": ["cuda", "cpu"],
             "weights_bytes": 1000,
             "batch_size": 32,
+            "attention": "sdpa",
+            "trial": {"batch_size": 2, "max_length": 64, "peak_bytes": 4000},
         },
         "runtimes": ["torch"],
         "provenance": {
@@ -103,6 +112,22 @@ def at(document: Any, place: tuple[str | int, ...]) -> Any:
 
 
 def _sample_adapter(kind: str) -> dict[str, Any]:
+    if kind == "peft":
+        return {
+            "peft_type": "LORA",
+            "summary": "r=8, alpha=16, on query, value",
+            "own_modules": False,
+            "own_tokenizer": False,
+        }
+    if kind == "custom":
+        return {
+            "class_path": "acme.adapters:Gated",
+            "distribution": "acme-adapters==1.2",
+            "config": {"in_features": 8, "out_features": 8, "gate": [0.5, None]},
+            "in_features": 8,
+            "out_features": 8,
+            "transforms": ["query"],
+        }
     two_layer = kind == "two_layer"
     return {
         "class_name": "TwoLayerNN" if two_layer else "LinearLayer",
@@ -150,6 +175,7 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _UNKNOWN = st.dictionaries(_TEXT.map(lambda text: f"x-{text}") | st.just("unknown"), _JSON)
+_CLASS_PATH = st.sampled_from(["acme:Gate", "acme.adapters:Gated_2", "_a.b1.C:D"])
 _NAME = st.text("bcdghkt0189-_é漢", max_size=8).map(lambda text: f"f{text}")
 _NUMBER = st.floats(0, 2**53 - 1)
 
@@ -159,7 +185,7 @@ def documents(draw: st.DrawFn, kind: str | None = None) -> dict[str, Any]:
     """Any valid document, with unknown keys everywhere."""
     kind = kind or draw(st.sampled_from(KINDS))
     is_adapter = kind != "full"
-    own = [ADAPTER_FILE] if is_adapter else ["payload/model/config.json"]
+    own = _OWN_FILES[kind]
     extra = [f"payload/model/{name}" for name in draw(_names(max_size=4))]
     dimension = draw(_DIMENSION)
     base = draw(_bases()) if is_adapter else None
@@ -211,12 +237,32 @@ def _encodes(draw: st.DrawFn) -> dict[str, Any]:
         "text_instruction": draw(_TEXT),
         "truncate_dim": draw(st.none() | _DIMENSION),
         "similarity": draw(st.none() | _TEXT),
+        "foreign_modules": draw(st.lists(_CLASS_PATH, max_size=2)),
     }
     return _with_unknown(draw, encode)
 
 
 @st.composite
 def _adapters(draw: st.DrawFn, kind: str, in_features: int, out_features: int) -> dict[str, Any]:
+    transforms = draw(st.sampled_from([["query"], ["text"], ["query", "text"]]))
+    if kind == "peft":
+        peft = {
+            "peft_type": draw(st.sampled_from(["LORA", "IA3", "LOHA"])),
+            "summary": draw(_TEXT),
+            "own_modules": draw(st.booleans()),
+            "own_tokenizer": draw(st.booleans()),
+        }
+        return _with_unknown(draw, peft)
+    if kind == "custom":
+        custom = {
+            "class_path": draw(_CLASS_PATH),
+            "distribution": draw(st.none() | _TEXT),
+            "config": draw(_UNKNOWN),
+            "in_features": in_features,
+            "out_features": out_features,
+            "transforms": transforms,
+        }
+        return _with_unknown(draw, custom)
     two_layer = kind == "two_layer"
     activations = st.sampled_from(["relu", "sigmoid", "tanh", "leaky_relu"])
     adapter = {
@@ -227,7 +273,7 @@ def _adapters(draw: st.DrawFn, kind: str, in_features: int, out_features: int) -
         "bias": draw(st.booleans()),
         "activation": draw(activations) if two_layer else None,
         "add_residual": two_layer and in_features == out_features and draw(st.booleans()),
-        "transforms": draw(st.sampled_from([["query"], ["text"], ["query", "text"]])),
+        "transforms": transforms,
     }
     return _with_unknown(draw, adapter)
 
@@ -257,6 +303,15 @@ def _devices(draw: st.DrawFn) -> dict[str, Any]:
         "order": draw(st.permutations(["cuda", "mps", "cpu"])),
         "weights_bytes": draw(_SIZE),
         "batch_size": draw(_DIMENSION),
+        "attention": draw(st.none() | _TEXT),
+        "trial": _with_unknown(
+            draw,
+            {
+                "batch_size": draw(_DIMENSION),
+                "max_length": draw(_DIMENSION),
+                "peak_bytes": draw(_SIZE),
+            },
+        ),
     }
     return _with_unknown(draw, devices)
 

@@ -299,6 +299,9 @@ NUMBER_PLACES = (
     ("golden", "texts"),
     ("devices", "weights_bytes"),
     ("devices", "batch_size"),
+    ("devices", "trial", "batch_size"),
+    ("devices", "trial", "max_length"),
+    ("devices", "trial", "peak_bytes"),
 )
 FLOAT_PLACES = (
     ("golden", "bars", "one_minus_cosine"),
@@ -320,7 +323,7 @@ def test_a_whole_number_is_nothing_else(place: tuple[str | int, ...], value: Any
 
 
 @pytest.mark.parametrize(
-    "place", [place for place in NUMBER_PLACES if place[-1] not in {"size_bytes", "weights_bytes"}]
+    "place", [place for place in NUMBER_PLACES if not place[-1].endswith("_bytes")]
 )
 def test_zero_is_no_dimension(place: tuple[str | int, ...]) -> None:
     """Dimensions, lengths and counts start at one."""
@@ -407,6 +410,8 @@ def test_a_boolean_is_nothing_else(place: tuple[str, ...], value: Any) -> None:
         (("devices", "dtype"), "int8"),
         (("runtimes",), ["onnx"]),
         (("kind",), "lora"),
+        (("encode", "foreign_modules"), ["acme.modules.Gate"]),
+        (("encode", "foreign_modules"), ["acme.modules:Gate()"]),
     ],
     ids=short,
 )

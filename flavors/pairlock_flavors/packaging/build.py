@@ -24,6 +24,7 @@ from pairlock.manifest import (
     GoldenBars,
     GoldenFacts,
     Manifest,
+    PeftFacts,
     Role,
     package_digest,
     write_manifest,
@@ -124,9 +125,10 @@ def _with_golden(records: tuple[FileRecord, ...], root: Path) -> tuple[FileRecor
 def _adapter_shift(vectors: Vectors, manifest: Manifest) -> float | None:
     if manifest.adapter is None:
         return None
+    roles = tuple(Role) if isinstance(manifest.adapter, PeftFacts) else manifest.adapter.transforms
     shifts = [
         adapter_shift(vectors[role.value], vectors[f"base_{role}"])
-        for role in manifest.adapter.transforms
+        for role in roles
         if vectors[role.value].shape == vectors[f"base_{role}"].shape
     ]
     return max(shifts, default=0.0)

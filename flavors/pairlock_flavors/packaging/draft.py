@@ -38,6 +38,7 @@ from pairlock.manifest import (
     Manifest,
     Provenance,
     Role,
+    Trial,
 )
 from pairlock.manifest.format import (
     ADAPTER_WEIGHTS,
@@ -47,15 +48,15 @@ from pairlock.manifest.format import (
 )
 from pairlock.progress import Progress
 from pairlock_flavors.packaging.sources import AdapterSource, ModelSource, Source
-from pairlock_flavors.torch_runtime.adapters import check_tensors, write_adapter
-from pairlock_flavors.torch_runtime.open import (
-    library_versions,
-)
-from pairlock_flavors.torch_runtime.sentence_model import (
+from pairlock_flavors.torch_runtime.adapters.layers import check_tensors, write_adapter
+from pairlock_flavors.torch_runtime.models.description import (
     describe,
-    load_sentence_transformer,
     missing_weights,
     saved_dtype,
+)
+from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer
+from pairlock_flavors.torch_runtime.open import (
+    library_versions,
 )
 
 _BATCH_SIZE = 32
@@ -281,6 +282,8 @@ def _manifest(
             order=("cuda", "mps", "cpu"),
             weights_bytes=weights,
             batch_size=_BATCH_SIZE,
+            attention=None,
+            trial=Trial(batch_size=1, max_length=1, peak_bytes=0),
         ),
         runtimes=("torch",),
         provenance=provenance,

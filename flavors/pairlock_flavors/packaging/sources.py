@@ -26,13 +26,13 @@ from pairlock.layouts import (
     listing_of,
     recognise,
 )
-from pairlock.manifest import AdapterFacts, EncodeSettings, Kind, Role
+from pairlock.manifest import EncodeSettings, Kind, LayerFacts, Role
 from pairlock.references import absolute_folder
 from pairlock.stores import LocalStore
 from pairlock_flavors.packaging.pickles import read_state_dict
-from pairlock_flavors.torch_runtime.adapters import facts_of
-from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.sentence_model import describe, saved_dtype
+from pairlock_flavors.torch_runtime.adapters.layers import facts_of
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.models.description import describe, saved_dtype
 
 Embed = Callable[[Sequence[str], Role], NDArray[np.float32]]
 """How a live object embeds texts: (n_texts, dim) float32."""
@@ -65,7 +65,7 @@ class AdapterSource:
     """An adapter."""
 
     kind: Kind
-    facts: AdapterFacts
+    facts: LayerFacts
     tensors: dict[str, torch.Tensor]
     source: str
     left_out: tuple[tuple[str, str], ...]

@@ -11,18 +11,16 @@ from pathlib import Path
 
 from pairlock.bases import Base
 from pairlock.errors import ErrorKind, IntegrityError
-from pairlock.manifest import EncodeSettings, Manifest
+from pairlock.manifest import EncodeSettings, LayerFacts, Manifest
 from pairlock.manifest.format import ADAPTER_WEIGHTS, MODEL_FOLDER
-from pairlock_flavors.torch_runtime.adapted_model import AdaptedModel
-from pairlock_flavors.torch_runtime.adapter_embedding import AdapterEmbedding
-from pairlock_flavors.torch_runtime.adapters import load_adapter
-from pairlock_flavors.torch_runtime.full_embedding import FullEmbedding
-from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.sentence_model import (
-    SentenceModel,
-    apply_settings,
-    load_sentence_transformer,
-)
+from pairlock_flavors.torch_runtime.adapters.adapted_model import AdaptedModel
+from pairlock_flavors.torch_runtime.adapters.layers import load_adapter
+from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
+from pairlock_flavors.torch_runtime.embeddings.full_embedding import FullEmbedding
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.models.description import apply_settings
+from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer
+from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +77,7 @@ def assemble(
         return FullEmbedding(model, dimension=manifest.dimension, **fields)
     assert base is not None
     facts = manifest.adapter
+    assert isinstance(facts, LayerFacts)
     model = _sentence_model(base.folder(), manifest.encode, manifest.devices.batch_size, placement)
     _check_dimension("the base", model.dimension, manifest.base.dimension)
     _check_dimension("the base", model.dimension, facts.in_features)

@@ -15,8 +15,8 @@ from pairlock.errors import ErrorKind, Finding, FormatError
 from pairlock.golden import Deviation, adapter_applied, compare_vectors
 from pairlock.manifest import GoldenBars, Manifest, Role
 from pairlock.manifest.format import GOLDEN_TEXTS, GOLDEN_VECTORS
-from pairlock_flavors.torch_runtime.adapter_embedding import AdapterEmbedding
-from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 
 Vectors = dict[str, NDArray[np.float32]]
 """By `query`, `text`, and for adapters `base_query`, `base_text`: (n_texts, dim) float32."""

@@ -17,9 +17,9 @@ from pairlock.progress import Progress
 from pairlock.receipts import BaseReceipt, Check, Receipt
 from pairlock.resolution import age_s
 from pairlock_flavors.torch_runtime.assemble import Identity, Placement, assemble
-from pairlock_flavors.torch_runtime.devices import Choice, choose_device
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, check_golden
-from pairlock_flavors.torch_runtime.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.placement.devices import Choice, choose_device
 
 GOLDEN_PLACEMENT = Placement(device="cpu", dtype="float32")
 """Golden vectors are recorded and compared in float32 on the CPU, whatever the model runs in."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
 from pairlock.layouts.listing import Listing
-from pairlock.manifest import AdapterFacts, Kind, Role
+from pairlock.manifest import Kind, LayerFacts, Role
 
 ADAPTER_CONFIG = "config.json"
 ADAPTER_PICKLE = "pytorch_model.bin"
@@ -29,7 +29,7 @@ class AdapterLayout:
 
     source: str
     kind: Kind
-    facts: AdapterFacts
+    facts: LayerFacts
     weights: str
     """Path of the pickled state dict."""
 
@@ -86,7 +86,7 @@ def read_llama_index_adapter(listing: Listing) -> AdapterLayout:
     )
 
 
-def adapter_facts(config: dict[str, Any], *, where: str) -> tuple[Kind, AdapterFacts]:
+def adapter_facts(config: dict[str, Any], *, where: str) -> tuple[Kind, LayerFacts]:
     """Say which LlamaIndex adapter a configuration belongs to.
 
     Args:
@@ -136,7 +136,7 @@ def adapter_facts(config: dict[str, Any], *, where: str) -> tuple[Kind, AdapterF
             done="nothing was written",
             hint="save the adapter again",
         )
-    return kind, AdapterFacts(
+    return kind, LayerFacts(
         class_name=class_name,
         in_features=config["in_features"],
         hidden_features=config.get("hidden_features"),

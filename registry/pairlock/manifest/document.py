@@ -22,6 +22,11 @@ class Kind(StrEnum):
     FULL = "full"
     LINEAR = "linear"
     TWO_LAYER = "two_layer"
+    CUSTOM = "custom"
+    """A LlamaIndex `BaseAdapter` of another package's class."""
+
+    PEFT = "peft"
+    """LoRA, and what else PEFT writes as `adapter_config.json` and `adapter_model.safetensors`."""
 
     @property
     def is_adapter(self) -> bool:
@@ -80,12 +85,16 @@ class EncodeSettings:
     similarity: str | None
     """The similarity function that the model names for itself, such as `cosine`."""
 
+    foreign_modules: tuple[str, ...] = ()
+    """Import paths of modules that Sentence-Transformers does not ship, such as
+    `acme.modules:Gate`. They are loaded only where the caller allows them."""
+
     unknown: Unknown = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterFacts:
-    """What LlamaIndex records nowhere: which adapter this is and how it is applied."""
+class LayerFacts:
+    """LlamaIndex's own adapter layers, of which its folders do not even record the class."""
 
     class_name: str
     """LlamaIndex class: `LinearLayer` or `TwoLayerNN`."""
@@ -112,6 +121,54 @@ class AdapterFacts:
     """The roles whose vectors pass through the adapter; LlamaIndex's own wrapper: queries."""
 
     unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomFacts:
+    """An adapter of a class that another package offers. The package holds no code."""
+
+    class_path: str
+    """Where the class is imported from, such as `acme.adapters:GatedAdapter`."""
+
+    distribution: str | None
+    """The installed distribution that offers the class, such as `acme-adapters==1.2`."""
+
+    config: Mapping[str, Any]
+    """The constructor's arguments, as the class's `get_config_dict` gives them."""
+
+    in_features: int
+    """Dimension of the base's vectors."""
+
+    out_features: int
+    """Dimension of the adapted vectors."""
+
+    transforms: tuple[Role, ...]
+    """The roles whose vectors pass through the adapter."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeftFacts:
+    """Weights that PEFT puts inside the base's encoder. The configuration is in the payload."""
+
+    peft_type: str
+    """PEFT's name for the method, such as `LORA`."""
+
+    summary: str
+    """The configuration in one line, such as `r=8, alpha=16, on query, value`."""
+
+    own_modules: bool
+    """Whether the modules after the encoder are the adapter's; else they are the base's."""
+
+    own_tokenizer: bool
+    """Whether the tokenizer is the adapter's; else it is the base's."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+AdapterFacts = LayerFacts | CustomFacts | PeftFacts
+"""What an adapter is and how it is applied; one class for `linear` and `two_layer` together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +235,24 @@ class GoldenFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One batch that was really embedded on the CPU when the package was made."""
+
+    batch_size: int
+    """Texts in the batch."""
+
+    max_length: int
+    """Tokens of each text."""
+
+    peak_bytes: int
+    """Most bytes of tensors that were alive at once, the weights not counted."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHints:
-    """What the weights are and where they should run."""
+    """What the weights are, where they should run, and what that takes."""
 
     dtype: str
     """torch dtype that the model, or the base, is saved and run in: float32, float16, bfloat16."""
@@ -188,12 +261,31 @@ class DeviceHints:
     """Device types to try for `device="auto"`, best first."""
 
     weights_bytes: int
-    """Bytes of the weights in this package alone."""
+    """Bytes of all weights in memory, an adapter's base among them."""
 
     batch_size: int
     """Texts that are encoded at once."""
 
+    attention: str | None
+    """transformers' attention implementation, such as `sdpa`; None where there is no attention."""
+
+    trial: Trial
+    """What a batch took when the package was made."""
+
     unknown: Unknown = field(default_factory=dict)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes that a batch of `batch_size` of the longest texts takes, beside the weights.
+
+        What a batch holds grows with the number of its texts.
+        """
+        return -(-self.trial.peak_bytes * self.batch_size // self.trial.batch_size)
+
+    @property
+    def needed_bytes(self) -> int:
+        """The least memory that a device needs for the weights and one batch."""
+        return self.weights_bytes + self.batch_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,3 +343,9 @@ class Manifest:
     def size_bytes(self) -> int:
         """Bytes of the payload."""
         return sum(record.size_bytes for record in self.files)
+
+    @property
+    def foreign_classes(self) -> tuple[str, ...]:
+        """Import paths of the classes that a load runs and that a caller has to allow."""
+        own = (self.adapter.class_path,) if isinstance(self.adapter, CustomFacts) else ()
+        return own + self.encode.foreign_modules

@@ -86,8 +86,15 @@ class ObjectReader:
         value: bool = self._get(key, bool, "true or false", False)
         return value
 
-    def texts(self, key: str, *, choices: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        """A list of strings, each one of `choices` where given."""
+    def texts(
+        self,
+        key: str,
+        *,
+        choices: tuple[str, ...] | None = None,
+        pattern: str | None = None,
+        what: str = "",
+    ) -> tuple[str, ...]:
+        """A list of strings, each one of `choices`, or matching `pattern`, where given."""
         found = []
         for index, item in enumerate(self._get(key, list, "a list", [])):
             place = f"{self._at(key)}[{index}]"
@@ -95,9 +102,16 @@ class ObjectReader:
                 self._report(place, f"must be a string, is {_kind_of(item)}")
             elif choices is not None and item not in choices:
                 self._report(place, f"must be one of {', '.join(choices)}, is {item!r}")
+            elif pattern is not None and not re.fullmatch(pattern, item):
+                self._report(place, f"must be {what}, is {item!r}")
             else:
                 found.append(item)
         return tuple(found)
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        """An object of whatever JSON can hold."""
+        value: Mapping[str, Any] = self._get(key, Mapping, "an object", {})
+        return value
 
     def text_map(self, key: str) -> dict[str, str]:
         """An object whose values are strings."""

@@ -14,15 +14,19 @@ from pairlock.manifest.document import (
     AdapterFacts,
     BaseOrigin,
     BasePin,
+    CustomFacts,
     DeviceHints,
     EncodeSettings,
     GoldenBars,
     GoldenFacts,
     Kind,
+    LayerFacts,
     LeftOutFile,
     Manifest,
+    PeftFacts,
     Provenance,
     Role,
+    Trial,
 )
 from pairlock.manifest.fields import ObjectReader, Problem
 from pairlock.manifest.format import (
@@ -35,12 +39,16 @@ from pairlock.manifest.format import (
     MAX_MANIFEST_BYTES,
     MODEL_FOLDER,
     PAYLOAD,
+    PEFT_CONFIG,
+    PEFT_WEIGHTS,
 )
 from pairlock.manifest.paths import colliding_paths, parents, path_problem
 from pairlock.manifest.writing import write_manifest
 
 _SHA256 = r"[0-9a-f]{64}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
+_CLASS_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+_CLASS = "a class as package.module:Class"
 _ROLES = tuple(role.value for role in Role)
 
 
@@ -134,7 +142,7 @@ def _manifest(reader: ObjectReader) -> Manifest:
         dimension=reader.integer("dimension", at_least=1),
         files=_files(reader, inside=PAYLOAD),
         encode=_encode(reader.child("encode")),
-        adapter=None if adapter is None else _adapter(adapter),
+        adapter=None if adapter is None else _adapter(kind, adapter),
         base=None if base is None else _base(base),
         golden=_golden(reader.child("golden")),
         devices=_devices(reader.child("devices")),
@@ -150,11 +158,13 @@ def _check_whole(manifest: Manifest, reader: ObjectReader) -> None:
     paths = {record.path for record in manifest.files}
     needed = {GOLDEN_VECTORS, GOLDEN_TEXTS}
     if manifest.kind.is_adapter:
-        needed.add(ADAPTER_WEIGHTS)
+        needed |= {PEFT_CONFIG, PEFT_WEIGHTS} if manifest.kind is Kind.PEFT else {ADAPTER_WEIGHTS}
         if manifest.adapter is None or manifest.base is None:
             reader.report("kind", f"{manifest.kind} needs both an adapter and a base")
-        else:
-            _check_adapter(manifest, manifest.adapter, manifest.base, reader)
+        elif not isinstance(manifest.adapter, PeftFacts):
+            _check_dimensions(manifest, manifest.adapter, manifest.base, reader)
+        if isinstance(manifest.adapter, LayerFacts):
+            _check_layer(manifest, manifest.adapter, reader)
     else:
         if manifest.adapter is not None or manifest.base is not None:
             reader.report("kind", "a full model has neither an adapter nor a base")
@@ -166,8 +176,8 @@ def _check_whole(manifest: Manifest, reader: ObjectReader) -> None:
         reader.report("files", f"must name {path}")
 
 
-def _check_adapter(
-    manifest: Manifest, adapter: AdapterFacts, base: BasePin, reader: ObjectReader
+def _check_dimensions(
+    manifest: Manifest, adapter: LayerFacts | CustomFacts, base: BasePin, reader: ObjectReader
 ) -> None:
     if adapter.in_features != base.dimension:
         reader.report(
@@ -179,6 +189,11 @@ def _check_adapter(
             "adapter",
             f"gives {adapter.out_features} dimensions, the manifest says {manifest.dimension}",
         )
+    if len(set(adapter.transforms)) != len(adapter.transforms):
+        reader.report("adapter", "transforms names a role twice")
+
+
+def _check_layer(manifest: Manifest, adapter: LayerFacts, reader: ObjectReader) -> None:
     two_layer = manifest.kind is Kind.TWO_LAYER
     if two_layer != (adapter.class_name == "TwoLayerNN"):
         reader.report("adapter", f"{adapter.class_name} is not of kind {manifest.kind}")
@@ -190,8 +205,6 @@ def _check_adapter(
         )
     if adapter.add_residual and adapter.in_features != adapter.out_features:
         reader.report("adapter", "a residual needs as many dimensions out as in")
-    if len(set(adapter.transforms)) != len(adapter.transforms):
-        reader.report("adapter", "transforms names a role twice")
 
 
 def _files(reader: ObjectReader, *, inside: str | None) -> tuple[FileRecord, ...]:
@@ -231,12 +244,19 @@ def _encode(reader: ObjectReader) -> EncodeSettings:
         text_instruction=reader.text("text_instruction"),
         truncate_dim=reader.optional_integer("truncate_dim", at_least=1),
         similarity=reader.optional_text("similarity"),
+        foreign_modules=reader.texts("foreign_modules", pattern=_CLASS_PATH, what=_CLASS),
         unknown=reader.unknown(),
     )
 
 
-def _adapter(reader: ObjectReader) -> AdapterFacts:
-    return AdapterFacts(
+def _adapter(kind: Kind, reader: ObjectReader) -> AdapterFacts:
+    if kind is Kind.CUSTOM:
+        return _custom(reader)
+    return _peft(reader) if kind is Kind.PEFT else _layer(reader)
+
+
+def _layer(reader: ObjectReader) -> LayerFacts:
+    return LayerFacts(
         class_name=reader.choice("class_name", ("LinearLayer", "TwoLayerNN")),
         in_features=reader.integer("in_features", at_least=1),
         hidden_features=reader.optional_integer("hidden_features", at_least=1),
@@ -248,9 +268,35 @@ def _adapter(reader: ObjectReader) -> AdapterFacts:
             what="an activation LlamaIndex has",
         ),
         add_residual=reader.boolean("add_residual"),
-        transforms=tuple(Role(role) for role in reader.texts("transforms", choices=_ROLES)),
+        transforms=_transforms(reader),
         unknown=reader.unknown(),
     )
+
+
+def _custom(reader: ObjectReader) -> CustomFacts:
+    return CustomFacts(
+        class_path=reader.text("class_path", pattern=_CLASS_PATH, what=_CLASS),
+        distribution=reader.optional_text("distribution"),
+        config=reader.mapping("config"),
+        in_features=reader.integer("in_features", at_least=1),
+        out_features=reader.integer("out_features", at_least=1),
+        transforms=_transforms(reader),
+        unknown=reader.unknown(),
+    )
+
+
+def _peft(reader: ObjectReader) -> PeftFacts:
+    return PeftFacts(
+        peft_type=reader.text("peft_type", pattern="[A-Z0-9_]+", what="a PEFT type"),
+        summary=reader.text("summary"),
+        own_modules=reader.boolean("own_modules"),
+        own_tokenizer=reader.boolean("own_tokenizer"),
+        unknown=reader.unknown(),
+    )
+
+
+def _transforms(reader: ObjectReader) -> tuple[Role, ...]:
+    return tuple(Role(role) for role in reader.texts("transforms", choices=_ROLES))
 
 
 def _base(reader: ObjectReader) -> BasePin:
@@ -294,11 +340,19 @@ def _golden(reader: ObjectReader) -> GoldenFacts:
 
 
 def _devices(reader: ObjectReader) -> DeviceHints:
+    trial = reader.child("trial")
     return DeviceHints(
         dtype=reader.choice("dtype", DTYPES),
         order=reader.texts("order"),
         weights_bytes=reader.integer("weights_bytes", at_least=0),
         batch_size=reader.integer("batch_size", at_least=1),
+        attention=reader.optional_text("attention"),
+        trial=Trial(
+            batch_size=trial.integer("batch_size", at_least=1),
+            max_length=trial.integer("max_length", at_least=1),
+            peak_bytes=trial.integer("peak_bytes", at_least=0),
+            unknown=trial.unknown(),
+        ),
         unknown=reader.unknown(),
     )
 

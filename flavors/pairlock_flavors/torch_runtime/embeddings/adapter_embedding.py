@@ -12,9 +12,9 @@ from llama_index.embeddings.adapter import AdapterEmbeddingModel
 from numpy.typing import NDArray
 
 from pairlock.manifest import Role
-from pairlock_flavors.torch_runtime.adapted_model import AdaptedModel
-from pairlock_flavors.torch_runtime.full_embedding import FullEmbedding
-from pairlock_flavors.torch_runtime.package_embedding import CALL_SIZE, PackageEmbedding
+from pairlock_flavors.torch_runtime.adapters.adapted_model import AdaptedModel
+from pairlock_flavors.torch_runtime.embeddings.full_embedding import FullEmbedding
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import CALL_SIZE, PackageEmbedding
 
 
 class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):

@@ -10,7 +10,7 @@ from llama_index.embeddings.adapter.utils import BaseAdapter
 from numpy.typing import NDArray
 
 from pairlock.manifest import Role
-from pairlock_flavors.torch_runtime.sentence_model import SentenceModel
+from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 
 class AdaptedModel:

@@ -9,12 +9,12 @@ from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
-from pairlock_flavors.torch_runtime.package_embedding import (
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import (
     CALL_SIZE,
     PackageEmbedding,
     Vector,
 )
-from pairlock_flavors.torch_runtime.sentence_model import SentenceModel
+from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 
 class FullEmbedding(PackageEmbedding, HuggingFaceEmbedding):

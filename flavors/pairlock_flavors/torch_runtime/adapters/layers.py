@@ -11,10 +11,10 @@ import torch
 from llama_index.embeddings.adapter.utils import BaseAdapter, LinearLayer, TwoLayerNN
 
 from pairlock.errors import ErrorKind, Finding, IntegrityError, UnsupportedError
-from pairlock.manifest import AdapterFacts, Kind
+from pairlock.manifest import Kind, LayerFacts
 
 
-def expected_shapes(facts: AdapterFacts) -> dict[str, tuple[int, ...]]:
+def expected_shapes(facts: LayerFacts) -> dict[str, tuple[int, ...]]:
     """The exact tensors of an adapter, by name.
 
     From LlamaIndex 0.6 (`embeddings/adapter/utils.py`): a TwoLayerNN ignores `bias` and always has
@@ -35,7 +35,7 @@ def expected_shapes(facts: AdapterFacts) -> dict[str, tuple[int, ...]]:
     }
 
 
-def check_tensors(facts: AdapterFacts, tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
+def check_tensors(facts: LayerFacts, tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
     """Prove that a state dict holds exactly an adapter's tensors, and only finite numbers.
 
     Raises:
@@ -71,7 +71,7 @@ def write_adapter(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     safetensors.torch.save_file(contiguous, path)
 
 
-def load_adapter(path: Path, facts: AdapterFacts, *, device: str) -> BaseAdapter:
+def load_adapter(path: Path, facts: LayerFacts, *, device: str) -> BaseAdapter:
     """Rebuild an adapter from a package.
 
     Args:
@@ -128,7 +128,7 @@ def facts_of(adapter: object) -> tuple[Kind, dict[str, object]]:
     return kind, adapter.get_config_dict()
 
 
-def _construct(facts: AdapterFacts) -> BaseAdapter:
+def _construct(facts: LayerFacts) -> BaseAdapter:
     if facts.class_name == "LinearLayer":
         # LinearLayer seeds itself with eye(in, out), which only fits a square weight; the seed is
         # replaced at once, so a non-square layer is built without it

@@ -1,0 +1,1 @@
+"""What stands on a base: LlamaIndex's layers, classes of other packages, and PEFT's adapters."""

@@ -1,0 +1,1 @@
+"""What a load returns: LlamaIndex's own classes, with their defects overridden."""

@@ -1,0 +1,1 @@
+"""Sentence-Transformers models: read from proved files, described, shared, and how they encode."""

@@ -1,0 +1,1 @@
+"""Where a model runs: what this machine has, what a model needs, and which of them fit."""
