@@ -47,7 +47,12 @@ def _no_registry_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a cache of its own, also in the processes that it starts."""
     monkeypatch.setenv("PAIRLOCK_CACHE", str(tmp_path / "cache"))
-    for name in ("PAIRLOCK_OFFLINE", "PAIRLOCK_MIRRORS", "PAIRLOCK_LOCKS"):
+    for name in (
+        "PAIRLOCK_OFFLINE",
+        "PAIRLOCK_MIRRORS",
+        "PAIRLOCK_LOCKS",
+        "PAIRLOCK_ALLOW_CLASSES",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

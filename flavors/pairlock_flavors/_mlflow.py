@@ -27,7 +27,7 @@ from mlflow.utils.environment import (
 )
 
 from pairlock.catalog import DIGEST_TAG, registry_unavailable
-from pairlock.manifest import FORMAT_VERSION, Manifest
+from pairlock.manifest import FORMAT_VERSION, CustomFacts, Manifest, PeftFacts
 from pairlock.stores.failures import STORING, first_line, refused, unreachable
 from pairlock_flavors.pyfunc import DEFAULT_CONFIG
 
@@ -47,20 +47,29 @@ _PINNED = (
 )
 
 
-def requirements() -> list[str]:
+def requirements(manifest: Manifest | None = None) -> list[str]:
     """Pinned requirements of a package: the libraries that its vectors depend on.
+
+    Args:
+        manifest: the package's; None for what every package needs.
 
     They are listed, not inferred: MLflow's inference loads the model in a subprocess and finds
     whatever else happens to be imported.
     """
     # a local label such as +cpu names a build that an index does not have
-    return [f"{name}=={version(name).partition('+')[0]}" for name in _PINNED]
+    found = [f"{name}=={version(name).partition('+')[0]}" for name in _PINNED]
+    adapter = None if manifest is None else manifest.adapter
+    if isinstance(adapter, PeftFacts):
+        found.append(f"peft=={version('peft')}")
+    if isinstance(adapter, CustomFacts) and adapter.distribution is not None:
+        found.append(adapter.distribution)
+    return found
 
 
-def conda_environment() -> dict[str, Any]:
+def conda_environment(manifest: Manifest | None = None) -> dict[str, Any]:
     """The conda environment of a package, as MLflow writes it."""
     environment: dict[str, Any] = _mlflow_conda_env(
-        additional_pip_deps=requirements(), install_mlflow=False
+        additional_pip_deps=requirements(manifest), install_mlflow=False
     )
     return environment
 
@@ -127,7 +136,7 @@ def write_model_files(
     )
     model.model_size_bytes = manifest.size_bytes
     model.save(str(root / MLMODEL_FILE_NAME))
-    _write_environment(root)
+    _write_environment(root, manifest)
 
 
 def remote_location(model: Model | None) -> str | None:
@@ -191,10 +200,12 @@ def translated() -> Iterator[None]:
         raise unreachable(place, found, done=STORING) from error
 
 
-def _write_environment(root: Path) -> None:
+def _write_environment(root: Path, manifest: Manifest) -> None:
     import yaml
 
-    (root / _REQUIREMENTS_FILE_NAME).write_text("\n".join(requirements()) + "\n", encoding="utf-8")
-    conda = yaml.safe_dump(conda_environment(), default_flow_style=False, sort_keys=False)
+    (root / _REQUIREMENTS_FILE_NAME).write_text(
+        "\n".join(requirements(manifest)) + "\n", encoding="utf-8"
+    )
+    conda = yaml.safe_dump(conda_environment(manifest), default_flow_style=False, sort_keys=False)
     (root / _CONDA_ENV_FILE_NAME).write_text(conda, encoding="utf-8")
     _PythonEnv.current().to_yaml(str(root / _PYTHON_ENV_FILE_NAME))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +40,7 @@ from pairlock_flavors.packaging.build import Built, build_package
 from pairlock_flavors.packaging.draft import Options
 from pairlock_flavors.packaging.sources import open_source
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.open import open_embedding
+from pairlock_flavors.torch_runtime.open import Wish, open_embedding
 
 __all__ = [
     "FLAVOR_NAME",
@@ -73,6 +73,7 @@ def save_model(
     query_instruction: str | None = None,
     text_instruction: str | None = None,
     normalize: bool | None = None,
+    adapter_class: str | None = None,
     metadata: dict[str, Any] | None = None,
     **kwargs: Any,  # noqa: ARG001 - MLflow passes on every argument of log
 ) -> None:
@@ -86,6 +87,8 @@ def save_model(
         query_instruction: put before queries; None for what the model says.
         text_instruction: put before documents; None for what the model says.
         normalize: whether to normalise after the model's modules; None for what the model says.
+        adapter_class: the class of a LlamaIndex adapter's folder, where it is another package's:
+            `package.module:Class`. The package names it and holds none of its code.
         metadata: kept in MLflow's `MLmodel`.
         **kwargs: ignored; MLflow passes on whatever `log` was given.
 
@@ -111,7 +114,7 @@ def save_model(
                 ignore=shutil.ignore_patterns(PAYLOAD) if payload_is_stored else None,
             )
         else:
-            with open_source(model) as source:
+            with open_source(model, adapter_class=adapter_class) as source:
                 built = build_package(source, folder, options, progress=SILENT)
         _mlflow.write_model_files(
             folder, built.manifest, built.digest, model=mlflow_model, metadata=metadata
@@ -152,6 +155,7 @@ def log_package(
     query_instruction: str | None = None,
     text_instruction: str | None = None,
     normalize: bool | None = None,
+    adapter_class: str | None = None,
     metadata: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
     progress: Progress = SILENT,
@@ -165,13 +169,14 @@ def log_package(
 
     Args:
         model: as `save_model`, and so are `base`, `query_instruction`, `text_instruction`,
-            `normalize` and `metadata`.
+            `normalize`, `adapter_class` and `metadata`.
         name: the logged model's name; the registered name when left out.
         registered_model_name: register a version under this name.
         base: see `model`.
         query_instruction: see `model`.
         text_instruction: see `model`.
         normalize: see `model`.
+        adapter_class: see `model`.
         metadata: see `model`.
         tags: more tags for the logged model and the version.
         progress: told about the work.
@@ -194,7 +199,10 @@ def log_package(
         normalize=normalize,
     )
     with TemporaryDirectory(prefix="pairlock-") as folder:
-        with _storage_errors(Path(folder)), open_source(model) as source:
+        with (
+            _storage_errors(Path(folder)),
+            open_source(model, adapter_class=adapter_class) as source,
+        ):
             built = build_package(source, Path(folder), options, progress=progress)
         with _storage_errors(Path(folder)):
             info = _mlflow.log_package(
@@ -213,9 +221,12 @@ def load_model(
     model_uri: str,
     *,
     device: str = "auto",
+    dtype: str | None = None,
+    merge: bool | None = None,
     base: str | None = None,
     golden: bool = False,
     expected_digest: str | None = None,
+    allow: Iterable[str] = (),
     offline: bool | None = None,
     rehash: bool = False,
     progress: Progress = SILENT,
@@ -225,15 +236,17 @@ def load_model(
     Raises:
         PairlockError: every reason not to load.
     """
-    settings = current_settings(offline=offline, rehash=rehash)
-    return open_embedding(
-        resolve(model_uri, settings),
-        settings=settings,
+    settings = current_settings(offline=offline, rehash=rehash, allow=allow)
+    wish = Wish(
         device=device,
+        dtype=dtype,
+        merge=merge,
         base=base,
         golden=golden,
         expected_digest=expected_digest,
-        progress=progress,
+    )
+    return open_embedding(
+        resolve(model_uri, settings), settings=settings, wish=wish, progress=progress
     )
 
 

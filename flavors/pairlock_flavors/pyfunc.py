@@ -19,7 +19,7 @@ from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
 from pairlock.progress import SILENT
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.open import open_embedding
+from pairlock_flavors.torch_runtime.open import Wish, open_embedding
 
 DEFAULT_CONFIG: dict[str, Any] = {"device": "auto", "role": "text"}
 """Saved with every package; `mlflow.pyfunc.load_model(uri, model_config={…})` overrides it."""
@@ -78,7 +78,7 @@ def load_pyfunc_model(path: str, model_config: dict[str, Any] | None = None) -> 
     embedding = open_embedding(
         located,
         settings=current_settings(),
-        device=str(config["device"]),
+        wish=Wish(device=str(config["device"])),
         progress=SILENT,
     )
     return EmbeddingModel(embedding, parse_role(str(config["role"])))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from pairlock.logged import LoggedPackage
+    from pairlock.memory import Resident, resident
     from pairlock.pulling import Pulled, pull
     from pairlock.receipts import Receipt, receipt
     from pairlock.verification import Verification, verify
@@ -50,6 +51,7 @@ __all__ = [
     "PairlockError",
     "Pulled",
     "Receipt",
+    "Resident",
     "StorageError",
     "UnavailableError",
     "UnsupportedError",
@@ -60,6 +62,7 @@ __all__ = [
     "log_model",
     "pull",
     "receipt",
+    "resident",
     "verify",
 ]
 
@@ -71,10 +74,12 @@ _ELSEWHERE = {
     "pull": "pairlock.pulling",
     "LoggedPackage": "pairlock.logged",
     "Receipt": "pairlock.receipts",
+    "Resident": "pairlock.memory",
     "Verification": "pairlock.verification",
     "load": "pairlock.api",
     "log_model": "pairlock.api",
     "receipt": "pairlock.receipts",
+    "resident": "pairlock.memory",
     "verify": "pairlock.verification",
 }
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+RESIDENTS = "pairlock_flavors.torch_runtime.models.residents"
+"""The module that knows which models are in memory, once anything is."""
+
 
 def flavor() -> Any:
     """The module `pairlock_flavors.embedding`."""

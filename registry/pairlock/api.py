@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pairlock._bridge import flavor
@@ -16,9 +17,12 @@ def load(
     uri: str,
     *,
     device: str = "auto",
+    dtype: str | None = None,
+    merge: bool | None = None,
     base: str | None = None,
     golden: bool = False,
     expected_digest: str | None = None,
+    allow: Iterable[str] = (),
     offline: bool | None = None,
     rehash: bool = False,
     progress: Progress = SILENT,
@@ -35,11 +39,18 @@ def load(
         uri: `models:/name/3`, `models:/name@alias`, `models:/name/Stage`, `models:/m-…`,
             `runs:/<run id>/<name>`, `s3://bucket/prefix`, or a package's folder.
         device: `auto`, or a torch device.
+        dtype: float32, float16 or bfloat16 in place of the recorded one. The vectors are then
+            close to the approved ones, and no longer the same; the receipt says so.
+        merge: whether a PEFT adapter is added to weights of its own (no cost when texts are
+            embedded) or kept apart (all other weights stay shared with its base). None: added in
+            float32, kept apart in half precision, where the sum would be rounded.
         base: the only place to take an adapter's base from, such as a mirror's folder; it must
             hold exactly the pinned bytes. Without it the cache, the pin's own URI and the mirrors
             in `PAIRLOCK_MIRRORS` are tried in this order.
         golden: recompute the golden vectors in float32 on the CPU, and compare.
         expected_digest: a package digest known from elsewhere, which must match.
+        allow: classes of other packages that may be imported and run, as `package.module:Class`,
+            beside those in `PAIRLOCK_ALLOW_CLASSES` and those that installed packages offer.
         offline: use no network, and the registry's last answer; None for `PAIRLOCK_OFFLINE`.
         rehash: hash every file again, also those that are unchanged in the cache.
         progress: told about the work.
@@ -61,9 +72,12 @@ def load(
     found: BaseEmbedding = flavor().load_model(
         uri,
         device=device,
+        dtype=dtype,
+        merge=merge,
         base=base,
         golden=golden,
         expected_digest=expected_digest,
+        allow=allow,
         offline=offline,
         rehash=rehash,
         progress=progress,

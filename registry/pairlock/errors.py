@@ -43,6 +43,7 @@ class ErrorKind(StrEnum):
     ENCODE_SETTINGS = "encode-settings"
     GOLDEN = "golden-vectors"
     ADAPTER_NOT_APPLIED = "adapter-not-applied"
+    WEIGHTS_CHANGED = "weights-changed"
     NOT_REPRODUCIBLE = "not-reproducible"
     UNSAFE_PICKLE = "unsafe-pickle"
     # formats
@@ -78,6 +79,10 @@ class ErrorKind(StrEnum):
     CONDITION_UNSUPPORTED = "condition-unsupported"
     EXPORT_INVALID = "export-invalid"
     CACHE_TOO_NEW = "cache-too-new"
+    # code of other packages
+    CLASS_NOT_ALLOWED = "class-not-allowed"
+    CLASS_MISSING = "class-missing"
+    LIBRARY_VERSION = "library-version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

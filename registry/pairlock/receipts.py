@@ -54,6 +54,9 @@ class Receipt:
     device: str
     device_reason: str
     dtype: str
+    merged: bool | None
+    """Whether a PEFT adapter was added to the weights; None where there is none."""
+
     runtime: str
     base: BaseReceipt | None
     checks: tuple[Check, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -66,6 +67,7 @@ def verify(
     base: str | None = None,
     golden: bool = True,
     expected_digest: str | None = None,
+    allow: Iterable[str] = (),
     offline: bool | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
@@ -79,6 +81,7 @@ def verify(
         base: as `pairlock.load`.
         golden: whether to recompute the golden vectors in float32 on the CPU.
         expected_digest: as `pairlock.load`.
+        allow: as `pairlock.load`.
         offline: as `pairlock.load`.
         progress: told about the work.
 
@@ -90,7 +93,7 @@ def verify(
         FormatError: the manifest cannot be read.
         PairlockError: every other reason why it could not be checked.
     """
-    settings = current_settings(offline=offline, rehash=True)
+    settings = current_settings(offline=offline, rehash=True, allow=allow)
     located = resolve(uri, settings)
     package = examine_package(
         located, settings=settings, progress=progress, expected_digest=expected_digest
@@ -115,7 +118,7 @@ def verify(
     elif any(check.outcome is Outcome.FAILED for check in checks):
         checks.append(_skipped("the bytes are wrong, so nothing was loaded"))
     else:
-        checks.append(_golden(package, found_base, progress))
+        checks.append(_golden(package, found_base, settings, progress))
     return Verification(
         requested=uri,
         uri=located.uri,
@@ -136,10 +139,12 @@ def _examine_base(
         return None, error.findings
 
 
-def _golden(package: Package, base: Base | None, progress: Progress) -> CheckResult:
+def _golden(
+    package: Package, base: Base | None, settings: Settings, progress: Progress
+) -> CheckResult:
     with progress.step("golden vectors"):
         try:
-            result = runtime().golden_result(package, base)
+            result = runtime().golden_result(package, base, settings)
             package.proved.check_unchanged()
             if base is not None:
                 base.proved.check_unchanged()

@@ -21,7 +21,12 @@ def test_an_empty_environment_means_the_defaults() -> None:
     """Nothing is set: online, locks on, no mirrors, the platform's own cache folder."""
     folder = Path(platformdirs.user_cache_dir("pairlock", appauthor=False))
     assert read_settings({}) == Settings(
-        cache=folder, offline=False, mirrors=(), locking=True, rehash=False
+        cache=folder,
+        offline=False,
+        mirrors=(),
+        locking=True,
+        rehash=False,
+        allowed_classes=frozenset(),
     )
 
 
@@ -52,7 +57,13 @@ def test_a_value_that_means_nothing_is_refused(name: str, value: str) -> None:
 
 def test_an_empty_variable_is_as_good_as_an_unset_one() -> None:
     """`PAIRLOCK_X=` is how a shell or a compose file leaves a variable out."""
-    names = ("PAIRLOCK_CACHE", "PAIRLOCK_OFFLINE", "PAIRLOCK_MIRRORS", "PAIRLOCK_LOCKS")
+    names = (
+        "PAIRLOCK_CACHE",
+        "PAIRLOCK_OFFLINE",
+        "PAIRLOCK_MIRRORS",
+        "PAIRLOCK_LOCKS",
+        "PAIRLOCK_ALLOW_CLASSES",
+    )
     assert read_settings(dict.fromkeys(names, "")) == read_settings({})
 
 
@@ -60,6 +71,48 @@ def test_mirrors_are_separated_by_white_space_and_keep_their_order() -> None:
     """Spaces, tabs and new lines separate them; the order is the order in which they are tried."""
     found = read_settings({"PAIRLOCK_MIRRORS": "  s3://b/two /mnt/one\n\ts3://a/three "})
     assert found.mirrors == ("s3://b/two", "/mnt/one", "s3://a/three")
+
+
+def test_allowed_classes_are_separated_by_commas() -> None:
+    """White space around a class and a comma too many mean nothing; case does."""
+    found = read_settings({"PAIRLOCK_ALLOW_CLASSES": " acme.modules:Gate,acme:gate ,,\n_a.b1:C "})
+    assert found.allowed_classes == {"acme.modules:Gate", "acme:gate", "_a.b1:C"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "acme.modules.Gate",
+        "acme.modules:Gate()",
+        "acme.modules:",
+        ":Gate",
+        "acme:modules:Gate",
+        "acme..modules:Gate",
+        "acme:Gate acme:Other",
+        "acme/modules.py:Gate",
+        "*",
+        "acme.*:Gate",
+    ],
+)
+def test_a_class_that_cannot_be_one_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Anything but `package.module:Class` is an error that names it, from wherever it comes."""
+    with pytest.raises(InvalidInputError) as caught:
+        read_settings({"PAIRLOCK_ALLOW_CLASSES": f"acme:Fine,{value}"})
+    assert caught.value.kind is ErrorKind.ARGUMENT_INVALID
+    assert "PAIRLOCK_ALLOW_CLASSES" in caught.value.checked
+    assert repr(value) in caught.value.found
+    assert "acme:Fine" not in caught.value.found
+    with pytest.raises(InvalidInputError) as caught:
+        current_settings(allow=[value])
+    assert caught.value.kind is ErrorKind.ARGUMENT_INVALID
+    assert "PAIRLOCK_ALLOW_CLASSES" not in caught.value.checked
+
+
+def test_a_caller_adds_to_the_allowed_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment allows stays allowed beside what the caller allows."""
+    monkeypatch.setenv("PAIRLOCK_ALLOW_CLASSES", "acme:One")
+    assert current_settings().allowed_classes == {"acme:One"}
+    assert current_settings(allow=["acme:Two"]).allowed_classes == {"acme:One", "acme:Two"}
 
 
 def test_the_cache_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,10 +36,11 @@ from pairlock.manifest.format import (
 )
 from pairlock.packages import open_package
 from pairlock.progress import Progress
-from pairlock_flavors.packaging.draft import Options, make_draft
+from pairlock_flavors.packaging.adapter_draft import draft_adapter
+from pairlock_flavors.packaging.draft import Options, draft_model
 from pairlock_flavors.packaging.page import render_page
-from pairlock_flavors.packaging.sources import Source
-from pairlock_flavors.torch_runtime.assemble import Identity, assemble
+from pairlock_flavors.packaging.sources import ModelSource, Source
+from pairlock_flavors.torch_runtime.assemble import Identity, Parts, assemble
 from pairlock_flavors.torch_runtime.golden_vectors import (
     Vectors,
     compare,
@@ -85,14 +86,21 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
         IntegrityError: the source, its base or the finished package is not sound.
         PairlockError: every other reason not to package.
     """
-    draft = make_draft(source, root, options, progress=progress)
+    if isinstance(source, ModelSource):
+        draft = draft_model(source, root, options, progress=progress)
+    else:
+        draft = draft_adapter(source, root, options, progress=progress)
+    parts = Parts(
+        manifest=draft.manifest,
+        root=root,
+        base=draft.opened_base,
+        allowed=frozenset(draft.manifest.foreign_classes),  # whoever packages a class allows it
+    )
     identity = Identity(uri=str(root), package_digest="sha256:" + "0" * 64)
     texts = golden_texts(draft.manifest.encode.max_seq_length)
     with progress.step("record golden vectors"):
-        embedding = assemble(
-            draft.manifest, root, draft.base, identity=identity, placement=GOLDEN_PLACEMENT
-        )
-        vectors = compute_vectors(embedding, texts)
+        embedding = assemble(parts, identity=identity, placement=GOLDEN_PLACEMENT)
+        vectors = compute_vectors(embedding, texts, is_adapter=draft.base is not None)
     write_golden(vectors, texts, root)
     shift = _adapter_shift(vectors, draft.manifest)
     manifest = replace(
@@ -104,7 +112,7 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
     digest = package_digest(content)
     (root / PAGE_NAME).write_text(render_page(manifest, digest), encoding="utf-8")
     (root / MANIFEST_NAME).write_bytes(content)
-    _prove(root, draft.base, digest, progress)
+    _prove(root, draft.base, digest, parts.allowed, progress)
     if draft.base is not None:
         draft.base.proved.check_unchanged()
     _compare_with_live(source, vectors, texts)
@@ -134,14 +142,15 @@ def _adapter_shift(vectors: Vectors, manifest: Manifest) -> float | None:
     return max(shifts, default=0.0)
 
 
-def _prove(root: Path, base: Base | None, digest: str, progress: Progress) -> None:
+def _prove(
+    root: Path, base: Base | None, digest: str, allowed: frozenset[str], progress: Progress
+) -> None:
     """Open the finished package as a load would, and compare a second, fresh model with it."""
     located = Located(requested=str(root), uri=str(root), location=str(root))
-    package = open_package(
-        located, settings=current_settings(), progress=progress, expected_digest=digest
-    )
+    settings = current_settings(allow=allowed)
+    package = open_package(located, settings=settings, progress=progress, expected_digest=digest)
     with progress.step("prove"):
-        result = golden_result(package, base)
+        result = golden_result(package, base, settings)
     if result.findings:
         raise IntegrityError(
             "the model gives other vectors each time it is loaded",

@@ -10,15 +10,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llama_index.embeddings.huggingface.utils import (
-    get_query_instruct_for_model_name,
-    get_text_instruct_for_model_name,
-)
 from sentence_transformers import SentenceTransformer
 
-from pairlock.bases import Base, find_base
-from pairlock.config import current_settings
-from pairlock.digests import FileRecord, copy_hashing, record_file, tree_digest
+from pairlock.bases import Base
+from pairlock.digests import FileRecord, copy_hashing
 from pairlock.errors import (
     ErrorKind,
     Finding,
@@ -28,8 +23,6 @@ from pairlock.errors import (
 )
 from pairlock.golden import FLOAT32_BARS
 from pairlock.manifest import (
-    BaseOrigin,
-    BasePin,
     DeviceHints,
     EncodeSettings,
     GoldenFacts,
@@ -37,18 +30,15 @@ from pairlock.manifest import (
     LeftOutFile,
     Manifest,
     Provenance,
-    Role,
     Trial,
 )
 from pairlock.manifest.format import (
-    ADAPTER_WEIGHTS,
     DTYPES,
     FORMAT_VERSION,
     MODEL_FOLDER,
 )
 from pairlock.progress import Progress
-from pairlock_flavors.packaging.sources import AdapterSource, ModelSource, Source
-from pairlock_flavors.torch_runtime.adapters.layers import check_tensors, write_adapter
+from pairlock_flavors.packaging.sources import ModelSource
 from pairlock_flavors.torch_runtime.models.description import (
     describe,
     missing_weights,
@@ -80,12 +70,17 @@ class Draft:
     manifest: Manifest
     base: Base | None
 
+    def opened_base(self) -> Base:
+        """The base, for a draft that has one."""
+        assert self.base is not None
+        return self.base
 
-def make_draft(source: Source, root: Path, options: Options, *, progress: Progress) -> Draft:
-    """Write the payload of a package.
+
+def draft_model(source: ModelSource, root: Path, options: Options, *, progress: Progress) -> Draft:
+    """Write the payload of a full model's package.
 
     Args:
-        source: a model or an adapter.
+        source: the model.
         root: an empty folder.
         options: what the caller says about it.
         progress: told about the work.
@@ -94,16 +89,10 @@ def make_draft(source: Source, root: Path, options: Options, *, progress: Progre
         The draft.
 
     Raises:
-        InvalidInputError: the options and the source do not fit, or adapter and base do not.
-        IntegrityError: the source or its base is not sound.
+        InvalidInputError: the options and the source do not fit.
+        IntegrityError: the source is not sound.
         PairlockError: every other reason not to package.
     """
-    if isinstance(source, AdapterSource):
-        return _draft_adapter(source, root, options, progress)
-    return _draft_model(source, root, options, progress)
-
-
-def _draft_model(source: ModelSource, root: Path, options: Options, progress: Progress) -> Draft:
     if options.base is not None:
         raise InvalidInputError(
             "a full model stands on no base",
@@ -120,65 +109,17 @@ def _draft_model(source: ModelSource, root: Path, options: Options, progress: Pr
         model = load_sentence_transformer(nullcontext(folder), device="cpu", dtype=None)
         if missing := missing_weights(model, folder / source.layout.encoder_folder):
             raise _missing(source.store.location, missing)
-        settings = _settled(source.settings or describe(model), options)
-        dtype, own = _checked_dtype(model), int(model.get_embedding_dimension())
-    manifest = _manifest(
+        settings = settled(source.settings or describe(model), options)
+        dtype, own = checked_dtype(model), int(model.get_embedding_dimension())
+    manifest = manifest_of(
         Kind.FULL,
         records,
         settings,
         dimension=min(own, settings.truncate_dim or own),
         dtype=dtype,
-        provenance=_provenance(source.source, source.layout.left_out),
+        provenance=provenance_of(source.source, source.layout.left_out),
     )
     return Draft(manifest=manifest, base=None)
-
-
-def _draft_adapter(
-    source: AdapterSource, root: Path, options: Options, progress: Progress
-) -> Draft:
-    check_tensors(source.facts, source.tensors, where=source.source)
-    asked = options.base or source.base_uri
-    if asked is None:
-        raise InvalidInputError(
-            "an adapter needs its base",
-            kind=ErrorKind.ARGUMENT_INVALID,
-            checked="base",
-            expected="the model that the adapter was trained on",
-            found="none",
-            done="nothing was written",
-            hint="give base='models:/name/1' or --base models:/name/1; log the base first if it "
-            "is not registered yet",
-        )
-    base = find_base(asked, settings=current_settings(), progress=progress)
-    with progress.step("load base"):
-        model = load_sentence_transformer(base.folder(), device="cpu", dtype=None)
-        settings = _settled(source.settings or _base_settings(base, describe(model)), options)
-        dtype, own = _checked_dtype(model), int(model.get_embedding_dimension())
-    dimension = min(own, settings.truncate_dim or own)
-    _check_fits(source, dimension, base.uri)
-    write_adapter(source.tensors, root / ADAPTER_WEIGHTS)
-    manifest = replace(
-        _manifest(
-            source.kind,
-            (record_file(root, ADAPTER_WEIGHTS),),
-            settings,
-            dimension=source.facts.out_features,
-            dtype=dtype,
-            provenance=_provenance(source.source, source.left_out),
-        ),
-        adapter=source.facts,
-        base=BasePin(
-            uri=base.uri,
-            requested=base.requested,
-            origin=base.origin,
-            revision=base.revision,
-            package_digest=base.package_digest,
-            tree_digest=tree_digest(base.records),
-            dimension=dimension,
-            files=tuple(sorted(base.records, key=lambda record: record.path)),
-        ),
-    )
-    return Draft(manifest=manifest, base=base)
 
 
 def _copy_model(source: ModelSource, target: Path, progress: Progress) -> tuple[FileRecord, ...]:
@@ -197,26 +138,8 @@ def _copy_model(source: ModelSource, target: Path, progress: Progress) -> tuple[
         )
 
 
-def _base_settings(base: Base, described: EncodeSettings) -> EncodeSettings:
-    """How the base embeds by itself: as recorded, or as its folder says.
-
-    LlamaIndex puts instructions before the texts of models that it knows by their hub name, and an
-    adapter trained on such a name has seen them; a copy of the same weights in a folder has none.
-    """
-    if base.manifest is not None:
-        return base.manifest.encode
-    if base.origin is not BaseOrigin.HUB:
-        return described
-    repository = base.uri.removeprefix("hf://").partition("@")[0]
-    return replace(
-        described,
-        query_instruction=described.query_instruction
-        or get_query_instruct_for_model_name(repository),
-        text_instruction=described.text_instruction or get_text_instruct_for_model_name(repository),
-    )
-
-
-def _settled(settings: EncodeSettings, options: Options) -> EncodeSettings:
+def settled(settings: EncodeSettings, options: Options) -> EncodeSettings:
+    """Settings with what the caller says instead."""
     query, text = options.query_instruction, options.text_instruction
     return replace(
         settings,
@@ -226,7 +149,12 @@ def _settled(settings: EncodeSettings, options: Options) -> EncodeSettings:
     )
 
 
-def _checked_dtype(model: SentenceTransformer) -> str:
+def checked_dtype(model: SentenceTransformer) -> str:
+    """The dtype of a model's weights.
+
+    Raises:
+        UnsupportedError: it is none that a package may be in.
+    """
     dtype = saved_dtype(model)
     if dtype not in DTYPES:
         raise UnsupportedError(
@@ -241,24 +169,7 @@ def _checked_dtype(model: SentenceTransformer) -> str:
     return dtype
 
 
-def _check_fits(source: AdapterSource, dimension: int, uri: str) -> None:
-    facts = source.facts
-    both = set(facts.transforms) == set(Role)
-    if facts.in_features == dimension and (facts.out_features == dimension or both):
-        return
-    raise InvalidInputError(
-        f"the adapter does not fit the base {uri}",
-        kind=ErrorKind.DIMENSION,
-        checked="dimensions of adapter and base",
-        expected=f"an adapter from {dimension} to {dimension} dimensions: queries that it "
-        "transforms are compared with documents that stay in the base's space",
-        found=f"an adapter from {facts.in_features} to {facts.out_features}",
-        done="nothing was written",
-        hint="name the base that the adapter was trained on",
-    )
-
-
-def _manifest(
+def manifest_of(
     kind: Kind,
     records: tuple[FileRecord, ...],
     settings: EncodeSettings,
@@ -267,6 +178,7 @@ def _manifest(
     dtype: str,
     provenance: Provenance,
 ) -> Manifest:
+    """A manifest without what belongs to adapters only, and before golden vectors are known."""
     weights = sum(r.size_bytes for r in records if r.path.endswith(".safetensors"))
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -290,7 +202,8 @@ def _manifest(
     )
 
 
-def _provenance(source: str, left_out: Iterable[tuple[str, str]]) -> Provenance:
+def provenance_of(source: str, left_out: Iterable[tuple[str, str]]) -> Provenance:
+    """Where a package comes from, and the libraries that make it."""
     return Provenance(
         libraries=library_versions(),
         source=source,

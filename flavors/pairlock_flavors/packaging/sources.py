@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.embeddings.adapter import AdapterEmbeddingModel
+from llama_index.embeddings.adapter.utils import BaseAdapter, LinearLayer, TwoLayerNN
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnsupportedError
 from pairlock.layouts import (
-    AdapterLayout,
     PeftLayout,
     SentenceTransformersLayout,
     adapter_facts,
     listing_of,
+    read_adapter_folder,
     recognise,
 )
 from pairlock.manifest import EncodeSettings, Kind, LayerFacts, Role
 from pairlock.references import absolute_folder
 from pairlock.stores import LocalStore
 from pairlock_flavors.packaging.pickles import read_state_dict
-from pairlock_flavors.torch_runtime.adapters.layers import facts_of
+from pairlock_flavors.torch_runtime.adapters.custom import class_path_of, construct_custom
+from pairlock_flavors.torch_runtime.adapters.tensors import check_tensors, shapes_of
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.models.description import describe, saved_dtype
 
@@ -61,14 +65,14 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterSource:
-    """An adapter."""
+class LayerSource:
+    """One of LlamaIndex's own adapter layers."""
 
     kind: Kind
     facts: LayerFacts
     tensors: dict[str, torch.Tensor]
     source: str
-    left_out: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, str], ...] = ()
     base_uri: str | None = None
     """The base of a live adapter, where Pairlock loaded it."""
 
@@ -76,16 +80,51 @@ class AdapterSource:
     live: LiveCheck | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomSource:
+    """An adapter of another package's class."""
+
+    adapter: BaseAdapter
+    class_path: str
+    tensors: dict[str, torch.Tensor]
+    transforms: tuple[Role, ...]
+    source: str
+    left_out: tuple[tuple[str, str], ...] = ()
+    base_uri: str | None = None
+    settings: EncodeSettings | None = None
+    live: LiveCheck | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeftSource:
+    """A PEFT adapter."""
+
+    store: LocalStore
+    layout: PeftLayout
+    source: str
+    base_uri: str | None = None
+    settings: EncodeSettings | None = None
+    live: LiveCheck | None = None
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """Path and reason of files that do not belong to the adapter."""
+        return self.layout.left_out
+
+
+AdapterSource = LayerSource | CustomSource | PeftSource
 Source = ModelSource | AdapterSource
 
 
 @contextmanager
-def open_source(source: object) -> Iterator[Source]:
+def open_source(source: object, *, adapter_class: str | None = None) -> Iterator[Source]:
     """Recognise what was handed in.
 
     Args:
-        source: a folder, a `SentenceTransformer`, a `HuggingFaceEmbedding` or an
-            `AdapterEmbeddingModel`.
+        source: a folder, a `SentenceTransformer`, a `HuggingFaceEmbedding`, an
+            `AdapterEmbeddingModel` or a `PeftModel`.
+        adapter_class: the class of a folder that LlamaIndex's `BaseAdapter.save` wrote, where it is
+            another package's.
 
     Yields:
         The model or adapter; a live object's files are there as long as the context.
@@ -97,25 +136,29 @@ def open_source(source: object) -> Iterator[Source]:
         IntegrityError: a pickle in it cannot be read safely.
     """
     if isinstance(source, str | os.PathLike):
-        yield _from_folder(Path(source))
+        yield _from_folder(Path(source), adapter_class)
     elif isinstance(source, AdapterEmbeddingModel):
         yield _from_adapter(source)
     elif isinstance(source, HuggingFaceEmbedding | SentenceTransformer):
         with TemporaryDirectory(prefix="pairlock-live-") as folder:
             yield _from_model(source, Path(folder) / "model")
+    elif _is_peft_model(source):
+        with TemporaryDirectory(prefix="pairlock-live-") as folder:
+            yield _from_peft_model(source, Path(folder))
     else:
         raise InvalidInputError(
             f"a {type(source).__module__}.{type(source).__qualname__} cannot be packaged",
             kind=ErrorKind.LAYOUT_UNKNOWN,
             checked="what was handed in",
-            expected="a folder, SentenceTransformer, HuggingFaceEmbedding or AdapterEmbeddingModel",
+            expected="a folder, SentenceTransformer, HuggingFaceEmbedding, AdapterEmbeddingModel "
+            "or PeftModel",
             found=type(source).__qualname__,
             done="nothing was written",
             hint="save the model with the library that trained it, and pass the folder",
         )
 
 
-def _from_folder(path: Path) -> Source:
+def _from_folder(path: Path, adapter_class: str | None) -> Source:
     path = absolute_folder(path)
     if not path.is_dir():
         raise NotFoundError(
@@ -128,21 +171,72 @@ def _from_folder(path: Path) -> Source:
             hint="check the path",
         )
     store = LocalStore(path, follow_links=True)
+    if adapter_class is not None:
+        return _from_custom_folder(store, adapter_class)
     layout = recognise(listing_of(store))
     if isinstance(layout, SentenceTransformersLayout):
         return ModelSource(store=store, layout=layout, source=layout.source)
-    if isinstance(layout, AdapterLayout):
-        return AdapterSource(
-            kind=layout.kind,
-            facts=layout.facts,
-            tensors=read_state_dict(store.local_path(layout.weights)),
-            source=layout.source,
-            left_out=layout.left_out,
+    if isinstance(layout, PeftLayout):
+        return PeftSource(store=store, layout=layout, source=layout.source)
+    return LayerSource(
+        kind=layout.kind,
+        facts=layout.facts,
+        tensors=read_state_dict(store.local_path(layout.weights)),
+        source=layout.source,
+        left_out=layout.left_out,
+    )
+
+
+def _from_custom_folder(store: LocalStore, class_path: str) -> CustomSource:
+    listing = listing_of(store)
+    folder = read_adapter_folder(listing)
+    # whoever names the class allows it
+    adapter = construct_custom(class_path, folder.config, frozenset([class_path]))
+    tensors = read_state_dict(store.local_path(folder.weights))
+    check_tensors(shapes_of(adapter.state_dict()), tensors, what=class_path, where=store.location)
+    adapter.load_state_dict(tensors, strict=True)
+    return CustomSource(
+        adapter=adapter,
+        class_path=class_path,
+        tensors=tensors,
+        transforms=(Role.QUERY,),
+        source="llama-index adapter folder",
+        left_out=folder.left_out,
+    )
+
+
+def _is_peft_model(source: object) -> bool:
+    # recognised by what it offers, so that PEFT need not be imported
+    return isinstance(source, torch.nn.Module) and all(
+        hasattr(source, name) for name in ("peft_config", "active_adapter", "save_pretrained")
+    )
+
+
+def _from_peft_model(source: Any, path: Path) -> PeftSource:
+    name = source.active_adapter
+    if not isinstance(name, str):
+        raise UnsupportedError(
+            "a mix of several PEFT adapters cannot be packaged",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked="the model's active adapters",
+            expected="one",
+            found=str(name),
+            done="nothing was written",
+            hint="activate one adapter with set_adapter, or merge them into one",
         )
-    raise _peft(path, layout)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source.save_pretrained(str(path), selected_adapters=[name])
+    # PEFT puts an adapter that is not called "default" into a folder of its name
+    store = LocalStore(path if name == "default" else path / name)
+    layout = recognise(listing_of(store))
+    assert isinstance(layout, PeftLayout)
+    return PeftSource(store=store, layout=layout, source=f"live {type(source).__name__}")
 
 
-def _from_model(source: HuggingFaceEmbedding | SentenceTransformer, path: Path) -> ModelSource:
+def _from_model(
+    source: HuggingFaceEmbedding | SentenceTransformer, path: Path
+) -> ModelSource | PeftSource:
     if isinstance(source, SentenceTransformer):
         model, settings = source, describe(source)
     else:
@@ -150,35 +244,49 @@ def _from_model(source: HuggingFaceEmbedding | SentenceTransformer, path: Path) 
     model.save(str(path), create_model_card=False, safe_serialization=True)
     store = LocalStore(path)
     layout = recognise(listing_of(store))
-    if isinstance(layout, PeftLayout):
-        raise _peft(path, layout)
-    assert isinstance(layout, SentenceTransformersLayout)
     if isinstance(source, SentenceTransformer):
         live = LiveCheck(embed=_sentence_embedder(source), exact=_is_exact(source))
     else:
         live = LiveCheck(embed=_llama_index_embedder(source), exact=_is_exact(model))
     name = f"live {type(source).__name__}"
+    if isinstance(layout, PeftLayout):
+        return PeftSource(store=store, layout=layout, source=name, settings=settings, live=live)
+    assert isinstance(layout, SentenceTransformersLayout)
     return ModelSource(store=store, layout=layout, source=name, settings=settings, live=live)
 
 
-def _from_adapter(source: AdapterEmbeddingModel) -> AdapterSource:
-    kind, config = facts_of(source._adapter)
-    _, facts = adapter_facts(config, where="the live adapter")
-    transforms = (Role.QUERY,) if source._transform_query else ()
-    base = source._base_embed_model
+def _from_adapter(source: AdapterEmbeddingModel) -> LayerSource | CustomSource:
+    base, adapter = source._base_embed_model, source._adapter
     inner = base._model if isinstance(base, HuggingFaceEmbedding) else None
-    return AdapterSource(
+    transforms = (Role.QUERY,) if source._transform_query else ()
+    tensors = {name: tensor.detach() for name, tensor in adapter.state_dict().items()}
+    name = f"live {type(source).__name__}"
+    base_uri = base.uri if isinstance(base, PackageEmbedding) else None
+    settings = _wrapper_settings(base) if isinstance(base, HuggingFaceEmbedding) else None
+    live = LiveCheck(
+        embed=_evaluating(source),
+        exact=inner is not None and _is_exact(inner) and source._target_device.type == "cpu",
+    )
+    if type(adapter) not in (LinearLayer, TwoLayerNN):
+        return CustomSource(
+            adapter=adapter,
+            class_path=class_path_of(adapter),
+            tensors=tensors,
+            transforms=transforms,
+            source=name,
+            base_uri=base_uri,
+            settings=settings,
+            live=live,
+        )
+    kind, facts = adapter_facts(adapter.get_config_dict(), where="the live adapter")
+    return LayerSource(
         kind=kind,
         facts=replace(facts, transforms=transforms),
-        tensors={name: tensor.detach() for name, tensor in source._adapter.state_dict().items()},
-        source=f"live {type(source).__name__}",
-        left_out=(),
-        base_uri=base.uri if isinstance(base, PackageEmbedding) else None,
-        settings=_wrapper_settings(base) if isinstance(base, HuggingFaceEmbedding) else None,
-        live=LiveCheck(
-            embed=_evaluating(source),
-            exact=inner is not None and _is_exact(inner) and source._target_device.type == "cpu",
-        ),
+        tensors=tensors,
+        source=name,
+        base_uri=base_uri,
+        settings=settings,
+        live=live,
     )
 
 
@@ -232,16 +340,3 @@ def _evaluating(source: AdapterEmbeddingModel) -> Embed:
 
 def _is_exact(model: SentenceTransformer) -> bool:
     return torch.device(model.device).type == "cpu" and saved_dtype(model) == "float32"
-
-
-def _peft(path: Path, layout: PeftLayout) -> UnsupportedError:
-    return UnsupportedError(
-        f"{path} is a {layout.peft_type} adapter: recognised, but not packaged by this release",
-        kind=ErrorKind.KIND_UNSUPPORTED,
-        checked="adapter_config.json",
-        expected="a full model, or a LlamaIndex adapter",
-        found=f"{layout.peft_type} on {layout.base_name or 'a base it does not name'}",
-        done="nothing was written",
-        hint="merge the adapter into its base (model.merge_and_unload()), save the merged model "
-        "with SentenceTransformer.save and log that folder",
-    )

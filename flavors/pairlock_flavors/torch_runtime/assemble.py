@@ -5,21 +5,35 @@ Packaging goes through here too, so that what is recorded is what a load compute
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pairlock.bases import Base
+from pairlock.bases import Base, model_records
+from pairlock.digests import tree_digest
 from pairlock.errors import ErrorKind, IntegrityError
-from pairlock.manifest import EncodeSettings, LayerFacts, Manifest
-from pairlock.manifest.format import ADAPTER_WEIGHTS, MODEL_FOLDER
+from pairlock.manifest import CustomFacts, LayerFacts, Manifest, PeftFacts
+from pairlock.manifest.format import (
+    ADAPTER_FOLDER,
+    ADAPTER_WEIGHTS,
+    MODEL_FOLDER,
+    PEFT_CONFIG,
+    PEFT_WEIGHTS,
+)
 from pairlock_flavors.torch_runtime.adapters.adapted_model import AdaptedModel
-from pairlock_flavors.torch_runtime.adapters.layers import load_adapter
+from pairlock_flavors.torch_runtime.adapters.custom import load_custom
+from pairlock_flavors.torch_runtime.adapters.layers import load_layer
+from pairlock_flavors.torch_runtime.adapters.peft import put_peft
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.full_embedding import FullEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.embeddings.peft_embedding import PeftEmbedding
 from pairlock_flavors.torch_runtime.models.description import apply_settings
 from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer
+from pairlock_flavors.torch_runtime.models.pipelines import put_modules, put_tokenizer
+from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel, resident
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 
@@ -29,6 +43,14 @@ class Placement:
 
     device: str
     dtype: str
+    merge: bool | None = None
+    """Whether a PEFT adapter is added to the weights; None: in float32 it is. In half precision the
+    sum is rounded, which can swallow an adapter."""
+
+    @property
+    def merges(self) -> bool:
+        """Whether a PEFT adapter is added to the weights."""
+        return self.dtype == "float32" if self.merge is None else self.merge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,72 +62,147 @@ class Identity:
     base: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an embedding is put together from."""
+
+    manifest: Manifest
+    root: Path
+    """The package's folder, proved."""
+
+    base: Callable[[], Base]
+    """Gives the proved base of an adapter; called only when it is not in memory."""
+
+    allowed: frozenset[str] = frozenset()
+    """Classes of other packages that may be imported."""
+
+    def key(self, placement: Placement) -> ModelKey:
+        """What the model under the package is in memory."""
+        pin = self.manifest.base
+        digest = pin.tree_digest if pin else tree_digest(model_records(self.manifest))
+        return ModelKey(digest, placement.device, placement.dtype)
+
+    def load(self, placement: Placement) -> ResidentModel:
+        """Read the model under the package from its files."""
+        folder: AbstractContextManager[Path] = nullcontext(self.root / MODEL_FOLDER)
+        loaded_from = str(self.root)
+        if self.manifest.base is not None:
+            base = self.base()
+            folder, loaded_from = base.folder(), base.requested
+        model = load_sentence_transformer(folder, device=placement.device, dtype=placement.dtype)
+        return ResidentModel(self.key(placement), model, loaded_from=loaded_from)
+
+
 def assemble(
-    manifest: Manifest,
-    root: Path,
-    base: Base | None,
-    *,
-    identity: Identity,
-    placement: Placement,
+    parts: Parts, *, identity: Identity, placement: Placement, fresh: bool = False
 ) -> PackageEmbedding:
     """Put a model together.
 
     Args:
-        manifest: what the package says.
-        root: the package's folder, proved.
-        base: the proved base of an adapter.
+        parts: the package, and its base.
         identity: what to call it.
         placement: where to run it.
+        fresh: whether to read the model from its files even if it is in memory.
 
     Returns:
         The embedding, with the recorded settings applied.
 
     Raises:
         IntegrityError: what was built is not what was recorded.
+        UnsupportedError: it needs a class that is not allowed.
+        PairlockError: every other reason why it cannot be built.
     """
-    fields = {
-        "uri": identity.uri,
-        "package_digest": identity.package_digest,
-        "model_name": identity.uri,
-        "device": placement.device,
-        "base": identity.base,
-    }
-    if manifest.adapter is None or manifest.base is None:
-        folder: AbstractContextManager[Path] = nullcontext(root / MODEL_FOLDER)
-        model = _sentence_model(folder, manifest.encode, manifest.devices.batch_size, placement)
-        _check_dimension("the model", model.dimension, manifest.dimension)
-        return FullEmbedding(model, dimension=manifest.dimension, **fields)
-    assert base is not None
-    facts = manifest.adapter
-    assert isinstance(facts, LayerFacts)
-    model = _sentence_model(base.folder(), manifest.encode, manifest.devices.batch_size, placement)
-    _check_dimension("the base", model.dimension, manifest.base.dimension)
-    _check_dimension("the base", model.dimension, facts.in_features)
-    adapter = load_adapter(root / ADAPTER_WEIGHTS, facts, device=placement.device)
+    key = parts.key(placement)
+    model = parts.load(placement) if fresh else resident(key, lambda: parts.load(placement))
+    facts = parts.manifest.adapter
+    if facts is None:
+        return _full(parts, model, identity)
+    if isinstance(facts, PeftFacts):
+        return _peft(parts, facts, model, identity, placement)
+    return _adapter(parts, facts, model, identity)
+
+
+def _full(parts: Parts, model: ResidentModel, identity: Identity) -> FullEmbedding:
+    encoder = _encoder(parts.manifest, model)
+    _check_dimension("the model", encoder.dimension, parts.manifest.dimension)
+    return FullEmbedding(encoder, **_fields(parts, model, identity))
+
+
+def _peft(
+    parts: Parts,
+    facts: PeftFacts,
+    model: ResidentModel,
+    identity: Identity,
+    placement: Placement,
+) -> PeftEmbedding:
+    encoder, bare = (_encoder(parts.manifest, model, parts.root, facts) for _ in range(2))
+    put_peft(
+        encoder.model,
+        parts.root / PEFT_CONFIG,
+        parts.root / PEFT_WEIGHTS,
+        merge=placement.merges,
+    )
+    _check_dimension("the model", encoder.dimension, parts.manifest.dimension)
+    fields = {**_fields(parts, model, identity), "merge": placement.merges}
+    return PeftEmbedding(encoder, bare, **fields)
+
+
+def _adapter(
+    parts: Parts, facts: LayerFacts | CustomFacts, model: ResidentModel, identity: Identity
+) -> AdapterEmbedding:
+    pin = parts.manifest.base
+    assert pin is not None
+    encoder = _encoder(parts.manifest, model)
+    _check_dimension("the base", encoder.dimension, pin.dimension)
+    _check_dimension("the base", encoder.dimension, facts.in_features)
+    path, device = parts.root / ADAPTER_WEIGHTS, model.key.device
+    if isinstance(facts, LayerFacts):
+        adapter = load_layer(path, facts, device=device)
+    else:
+        adapter = load_custom(path, facts, parts.allowed, device=device)
+    fields = _fields(parts, model, identity)
     base_fields = {
         **fields,
-        "uri": base.uri,
-        "model_name": base.uri,
-        "package_digest": base.package_digest or manifest.base.tree_digest,
+        "uri": pin.uri,
+        "model_name": pin.uri,
+        "package_digest": pin.package_digest or pin.tree_digest,
         "base": None,
+        "dimension": encoder.dimension,
     }
     return AdapterEmbedding(
-        FullEmbedding(model, dimension=model.dimension, **base_fields),
-        AdaptedModel(model, adapter, facts.transforms),
-        dimension=manifest.dimension,
+        FullEmbedding(encoder, **base_fields),
+        AdaptedModel(encoder, adapter, facts.transforms),
         **fields,
     )
 
 
-def _sentence_model(
-    folder: AbstractContextManager[Path],
-    settings: EncodeSettings,
-    batch_size: int,
-    placement: Placement,
+def _encoder(
+    manifest: Manifest,
+    model: ResidentModel,
+    root: Path | None = None,
+    facts: PeftFacts | None = None,
 ) -> SentenceModel:
-    model = load_sentence_transformer(folder, device=placement.device, dtype=placement.dtype)
-    apply_settings(model, settings)
-    return SentenceModel(model, settings, batch_size=batch_size)
+    """A pipeline on a model in memory, with the recorded settings."""
+    pipeline = model.pipeline()
+    if root is not None and facts is not None:
+        if facts.own_modules:
+            put_modules(pipeline, root / ADAPTER_FOLDER)
+        if facts.own_tokenizer:
+            put_tokenizer(pipeline, root / ADAPTER_FOLDER)
+    apply_settings(pipeline, manifest.encode)
+    return SentenceModel(model, pipeline, manifest.encode, batch_size=manifest.devices.batch_size)
+
+
+def _fields(parts: Parts, model: ResidentModel, identity: Identity) -> dict[str, Any]:
+    return {
+        "uri": identity.uri,
+        "package_digest": identity.package_digest,
+        "model_name": identity.uri,
+        "device": model.key.device,
+        "dtype": model.key.dtype,
+        "base": identity.base,
+        "dimension": parts.manifest.dimension,
+    }
 
 
 def _check_dimension(what: str, found: int, expected: int) -> None:

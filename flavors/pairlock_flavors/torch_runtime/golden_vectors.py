@@ -15,7 +15,6 @@ from pairlock.errors import ErrorKind, Finding, FormatError
 from pairlock.golden import Deviation, adapter_applied, compare_vectors
 from pairlock.manifest import GoldenBars, Manifest, Role
 from pairlock.manifest.format import GOLDEN_TEXTS, GOLDEN_VECTORS
-from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 
 Vectors = dict[str, NDArray[np.float32]]
@@ -34,14 +33,17 @@ class GoldenResult:
         return max(deviation.one_minus_cosine for deviation in self.deviations.values())
 
 
-def compute_vectors(embedding: PackageEmbedding, texts: tuple[str, ...]) -> Vectors:
-    """Embed the golden texts in every role."""
+def compute_vectors(
+    embedding: PackageEmbedding, texts: tuple[str, ...], *, is_adapter: bool
+) -> Vectors:
+    """Embed the golden texts in every role; for an adapter, by its base alone as well."""
     vectors = {role.value: embedding.vectors(texts, role) for role in Role}
-    if isinstance(embedding, AdapterEmbedding):
+    if is_adapter:
         for role in Role:
-            adapted = role.value in embedding.transforms
             vectors[f"base_{role}"] = (
-                embedding.base_vectors(texts, role) if adapted else vectors[role.value]
+                embedding.base_vectors(texts, role)
+                if role in embedding.adapted_roles
+                else vectors[role.value]
             )
     return vectors
 
@@ -93,7 +95,11 @@ def check_golden(embedding: PackageEmbedding, manifest: Manifest, root: Path) ->
         The deviations of every role, and a finding for every text beyond a bar.
     """
     recorded, texts = read_golden(root, manifest)
-    return compare(recorded, compute_vectors(embedding, texts), manifest.golden.bars)
+    return compare(
+        recorded,
+        compute_vectors(embedding, texts, is_adapter=manifest.kind.is_adapter),
+        manifest.golden.bars,
+    )
 
 
 def compare(recorded: Vectors, found: Vectors, bars: GoldenBars) -> GoldenResult:

@@ -11,13 +11,14 @@ from pairlock.catalog import Located
 from pairlock.config import Settings
 from pairlock.errors import ErrorKind, IntegrityError, PairlockError
 from pairlock.hashing import ProvedFiles
-from pairlock.manifest import Manifest
+from pairlock.manifest import Kind
 from pairlock.packages import Package, open_package
 from pairlock.progress import Progress
 from pairlock.receipts import BaseReceipt, Check, Receipt
 from pairlock.resolution import age_s
-from pairlock_flavors.torch_runtime.assemble import Identity, Placement, assemble
+from pairlock_flavors.torch_runtime.assemble import Identity, Parts, Placement, assemble
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.foreign_classes import allowed_classes
 from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, check_golden
 from pairlock_flavors.torch_runtime.placement.devices import Choice, choose_device
 
@@ -31,31 +32,34 @@ LIBRARIES = (
     "transformers",
     "tokenizers",
     "safetensors",
+    "peft",
     "llama-index-core",
     "mlflow",
 )
 """Distributions whose versions are recorded: those that a vector depends on, and MLflow."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the caller of a load asks for beyond the model."""
+
+    device: str = "auto"
+    dtype: str | None = None
+    merge: bool | None = None
+    base: str | None = None
+    golden: bool = False
+    expected_digest: str | None = None
+
+
 def open_embedding(
-    located: Located,
-    *,
-    settings: Settings,
-    device: str = "auto",
-    base: str | None = None,
-    golden: bool = False,
-    expected_digest: str | None = None,
-    progress: Progress,
+    located: Located, *, settings: Settings, wish: Wish, progress: Progress
 ) -> PackageEmbedding:
     """Load a package as an embedding.
 
     Args:
         located: where it lies.
-        settings: which cache and mirrors, and whether the network may be used.
-        device: `auto` or a torch device.
-        base: another place to take an adapter's base from; it must hold the pinned bytes.
-        golden: whether to recompute the golden vectors, in float32 on the CPU.
-        expected_digest: a package digest known from elsewhere.
+        settings: which cache and mirrors, whether the network may be used, which classes may run.
+        wish: what else the caller asks for; see `pairlock.load`.
         progress: told about the work.
 
     Returns:
@@ -67,7 +71,7 @@ def open_embedding(
         UnavailableError: the device is not there.
         PairlockError: every other reason not to load.
     """
-    opening = _Opening(located, settings, device, base, golden, expected_digest, progress)
+    opening = _Opening(located, settings, wish, progress)
     try:
         return opening.run()
     except IntegrityError as error:
@@ -84,83 +88,116 @@ class _Opening:
 
     located: Located
     settings: Settings
-    device: str
-    base: str | None
-    golden: bool
-    expected_digest: str | None
+    wish: Wish
     progress: Progress
-    from_cache: bool = False
+    package: Package | None = None
+    base: Base | None = None
+    """The base, once it had to be opened; a base that is in memory was proved when it was read."""
+
+    @property
+    def proved(self) -> list[ProvedFiles]:
+        return [found.proved for found in (self.package, self.base) if found is not None]
+
+    @property
+    def from_cache(self) -> bool:
+        return any(files.store.write_once for files in self.proved)
 
     def run(self) -> PackageEmbedding:
-        package = open_package(
+        self.base = None
+        self.package = package = open_package(
             self.located,
             settings=self.settings,
             progress=self.progress,
-            expected_digest=self.expected_digest,
+            expected_digest=self.wish.expected_digest,
         )
-        manifest = package.manifest
-        base = None
-        if manifest.base is not None:
-            base = open_base(
-                manifest.base,
-                instead=self.base,
-                settings=self.settings,
-                progress=self.progress,
-            )
-        proved = _all_proved(package, base)
-        self.from_cache = any(files.store.write_once for files in proved)
-        choice = choose_device(self.device, manifest.devices.order)
-        placement = Placement(device=choice.device, dtype=manifest.devices.dtype)
+        parts = Parts(
+            manifest=package.manifest,
+            root=package.root,
+            base=self.open_base,
+            allowed=allowed_classes(self.settings),
+        )
+        if package.manifest.base is not None and (self.wish.base or self.settings.rehash):
+            self.open_base()  # the caller wants just this one proved, or all of it again
+        choice = choose_device(self.wish.device, package.manifest.devices.order)
+        placement = Placement(
+            device=choice.device,
+            dtype=self.wish.dtype or package.manifest.devices.dtype,
+            merge=self.wish.merge,
+        )
         try:
-            embedding, result = self._assemble(package, base, placement)
+            embedding, result = self._assemble(parts, package.digest, placement)
         except PairlockError:
-            for files in proved:
+            for files in self.proved:
                 files.check_unchanged()  # says so, if that is why
             raise
-        for files in proved:
+        for files in self.proved:
             files.check_unchanged()
-        embedding._pairlock_receipt = _receipt(package, base, choice, placement, result)
+        embedding._pairlock_receipt = _receipt(
+            package, self.base, embedding, choice, placement, result, self.proved
+        )
+        embedding._allowed = self.settings.allowed_classes
         return embedding
 
+    def open_base(self) -> Base:
+        """The base under an adapter, found and proved once."""
+        assert self.package is not None
+        pin = self.package.manifest.base
+        assert pin is not None
+        if self.base is None:
+            self.base = open_base(
+                pin, instead=self.wish.base, settings=self.settings, progress=self.progress
+            )
+        return self.base
+
     def _assemble(
-        self, package: Package, base: Base | None, placement: Placement
+        self, parts: Parts, digest: str, placement: Placement
     ) -> tuple[PackageEmbedding, GoldenResult | None]:
         uri = self.located.uri
-        identity = Identity(uri=uri, package_digest=package.digest, base=self.base)
+        identity = Identity(uri=uri, package_digest=digest, base=self.wish.base)
         with self.progress.step("load"):
-            embedding = assemble(
-                package.manifest, package.root, base, identity=identity, placement=placement
-            )
-        if not self.golden:
+            embedding = assemble(parts, identity=identity, placement=placement)
+        if not self.wish.golden:
             return embedding, None
         with self.progress.step("golden vectors"):
-            result = golden_result(package, base, embedding)
+            result = _golden_result(parts, identity, embedding)
         if result.findings:
             raise golden_error(uri, result)
         return embedding, result
 
 
-def golden_result(
-    package: Package, base: Base | None, embedding: PackageEmbedding | None = None
-) -> GoldenResult:
-    """Recompute a proved package's golden vectors.
+def golden_result(package: Package, base: Base | None, settings: Settings) -> GoldenResult:
+    """Recompute a proved package's golden vectors, by a model that is read for it alone.
 
     Args:
         package: the package.
         base: its proved base.
-        embedding: the model as it was loaded; used when it is in float32 on the CPU.
+        settings: which classes may run.
 
     Returns:
         The deviations and findings.
     """
-    manifest = package.manifest
-    recorded_in_float32 = manifest.devices.dtype == GOLDEN_PLACEMENT.dtype
-    if embedding is None or embedding.device != "cpu" or not recorded_in_float32:
-        identity = Identity(uri=package.located.uri, package_digest=package.digest)
-        embedding = assemble(
-            manifest, package.root, base, identity=identity, placement=GOLDEN_PLACEMENT
-        )
-    return check_golden(embedding, manifest, package.root)
+
+    def opened_base() -> Base:
+        assert base is not None
+        return base
+
+    parts = Parts(
+        manifest=package.manifest,
+        root=package.root,
+        base=opened_base,
+        allowed=allowed_classes(settings),
+    )
+    identity = Identity(uri=package.located.uri, package_digest=package.digest)
+    embedding = assemble(parts, identity=identity, placement=GOLDEN_PLACEMENT, fresh=True)
+    return check_golden(embedding, package.manifest, package.root)
+
+
+def _golden_result(parts: Parts, identity: Identity, embedding: PackageEmbedding) -> GoldenResult:
+    """Recompute golden vectors for a load: by the loaded model where it is comparable."""
+    key = embedding.resident_model.key
+    if (key.device, key.dtype) != (GOLDEN_PLACEMENT.device, GOLDEN_PLACEMENT.dtype):
+        embedding = assemble(parts, identity=identity, placement=GOLDEN_PLACEMENT)
+    return check_golden(embedding, parts.manifest, parts.root)
 
 
 def golden_error(uri: str, result: GoldenResult) -> IntegrityError:
@@ -187,31 +224,30 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def _all_proved(package: Package, base: Base | None) -> list[ProvedFiles]:
-    return [package.proved] if base is None else [package.proved, base.proved]
-
-
 def _receipt(
     package: Package,
     base: Base | None,
+    embedding: PackageEmbedding,
     choice: Choice,
     placement: Placement,
     golden: GoldenResult | None,
+    proved: list[ProvedFiles],
 ) -> Receipt:
-    manifest: Manifest = package.manifest
-    proved = _all_proved(package, base)
+    manifest = package.manifest
+    pin = manifest.base
     checks = [Check(name="files", detail=f"{len(manifest.files)} files by path, size and sha256")]
     if package.anchors:
         checks.append(Check(name="package digest", detail=", ".join(package.anchors)))
     base_receipt = None
-    if base is not None and manifest.base is not None:
-        detail = f"{len(manifest.base.files)} files by path, size and sha256"
+    if pin is not None:
+        detail = f"{len(pin.files)} files by path, size and sha256"
+        detail += "" if base is not None else ", when they were read into memory"
         checks.append(Check(name="base", detail=detail))
         base_receipt = BaseReceipt(
-            uri=manifest.base.uri,
-            loaded_from=base.requested,
-            tree_digest=manifest.base.tree_digest,
-            package_digest=base.package_digest,
+            uri=pin.uri,
+            loaded_from=base.requested if base else embedding.resident_model.loaded_from,
+            tree_digest=pin.tree_digest,
+            package_digest=pin.package_digest,
         )
     structure = "modules, pooling, maximum length, dimension"
     structure += ", adapter tensors" if manifest.adapter is not None else ""
@@ -229,13 +265,14 @@ def _receipt(
         device=choice.device,
         device_reason=choice.reason,
         dtype=placement.dtype,
+        merged=placement.merges if manifest.kind is Kind.PEFT else None,
         runtime="torch",
         base=base_receipt,
         checks=tuple(checks),
         location=package.located.location,
         loaded_from=str(package.root),
         answer_age_s=age_s(package.located),
-        bytes_verified=sum(files.size_bytes for files in proved),
+        bytes_verified=manifest.size_bytes + (0 if pin is None else pin.size_bytes),
         bytes_hashed=sum(files.hashed_bytes for files in proved),
         bytes_fetched=package.fetched_bytes + (base.fetched_bytes if base else 0),
         warnings=(*package.located.warnings, *(base.warnings if base else ())),

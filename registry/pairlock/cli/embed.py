@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Offline, Rehash, Uri
+from pairlock.cli.options import (
+    AllowClass,
+    BaseInstead,
+    ExpectedDigest,
+    FormatOption,
+    Offline,
+    Rehash,
+    Uri,
+)
 from pairlock.cli.output import Format, Output, duration
 
 
@@ -33,8 +41,17 @@ def embed(
         RoleName, typer.Option(help="What the texts are: instructions and adapters differ by it.")
     ] = RoleName.QUERY,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:<n> or mps.")] = "auto",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, float16 or bfloat16 in place of the recorded one; the vectors are then "
+            "close to the approved ones, not the same.",
+            show_default=False,
+        ),
+    ] = None,
     base: BaseInstead = None,
     digest: ExpectedDigest = None,
+    allow_class: AllowClass = None,
     offline: Offline = None,
     rehash: Rehash = False,
     format: FormatOption = Format.HUMAN,
@@ -47,8 +64,10 @@ def embed(
     found: Any = load(
         uri,
         device=device,
+        dtype=dtype,
         base=base,
         expected_digest=digest,
+        allow=allow_class or (),
         offline=offline,
         rehash=rehash,
         progress=output.progress(),

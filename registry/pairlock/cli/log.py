@@ -19,7 +19,8 @@ def log(
         str,
         typer.Argument(
             metavar="FOLDER",
-            help="What the trainer saved: a Sentence-Transformers folder, or a LlamaIndex adapter.",
+            help="What the trainer saved: a Sentence-Transformers folder, a LoRA or another PEFT "
+            "adapter, or a LlamaIndex adapter.",
             show_default=False,
         ),
     ],
@@ -42,6 +43,14 @@ def log(
         str | None,
         typer.Option(help="Put before documents. Default: what the model or base says."),
     ] = None,
+    adapter_class: Annotated[
+        str | None,
+        typer.Option(
+            help="The class of a LlamaIndex adapter that is neither LinearLayer nor TwoLayerNN, "
+            "as package.module:Class. The package names it and holds none of its code.",
+            show_default=False,
+        ),
+    ] = None,
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Package a model, prove the package, and register it. Prints its URI."""
@@ -54,6 +63,7 @@ def log(
         registered_model_name=name,
         query_instruction=query_instruction,
         text_instruction=text_instruction,
+        adapter_class=adapter_class,
         progress=output.progress(),
     )
     if logged.left_out:

@@ -28,6 +28,15 @@ BaseInstead = Annotated[
         show_default=False,
     ),
 ]
+AllowClass = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-class",
+        help="A class of an installed package that the model may run, as package.module:Class. "
+        "May be given several times; PAIRLOCK_ALLOW_CLASSES allows more.",
+        show_default=False,
+    ),
+]
 Offline = Annotated[
     bool | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import BaseInstead, ExpectedDigest, FormatOption, Offline, Uri
+from pairlock.cli.options import AllowClass, BaseInstead, ExpectedDigest, FormatOption, Offline, Uri
 from pairlock.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def verify(
     golden: Annotated[
         bool, typer.Option(help="Recompute the golden vectors, in float32 on the CPU.")
     ] = True,
+    allow_class: AllowClass = None,
     offline: Offline = None,
     format: FormatOption = Format.HUMAN,
 ) -> int:
@@ -33,6 +34,7 @@ def verify(
         base=base,
         golden=golden,
         expected_digest=digest,
+        allow=allow_class or (),
         offline=offline,
         progress=output.progress(),
     )

@@ -1,7 +1,13 @@
 """What the field's tools write to disk, recognised by content. One module per family."""
 
-from pairlock.layouts.adapters import AdapterLayout, PeftLayout, adapter_facts
 from pairlock.layouts.listing import Listing, listing_of
+from pairlock.layouts.llama_index import (
+    AdapterFolder,
+    AdapterLayout,
+    adapter_facts,
+    read_adapter_folder,
+)
+from pairlock.layouts.peft import PeftLayout
 from pairlock.layouts.recognise import Layout, recognise
 from pairlock.layouts.sentence_transformers import (
     SentenceTransformersLayout,
@@ -9,6 +15,7 @@ from pairlock.layouts.sentence_transformers import (
 )
 
 __all__ = [
+    "AdapterFolder",
     "AdapterLayout",
     "Layout",
     "Listing",
@@ -16,6 +23,7 @@ __all__ = [
     "SentenceTransformersLayout",
     "adapter_facts",
     "listing_of",
+    "read_adapter_folder",
     "read_sentence_transformers",
     "recognise",
 ]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pairlock.errors import ErrorKind, InvalidInputError
-from pairlock.layouts.adapters import (
-    AdapterLayout,
-    PeftLayout,
-    is_llama_index_adapter,
-    is_peft,
-    read_llama_index_adapter,
-    read_peft,
-)
 from pairlock.layouts.listing import Listing
+from pairlock.layouts.llama_index import (
+    AdapterLayout,
+    is_llama_index_adapter,
+    read_llama_index_adapter,
+)
+from pairlock.layouts.peft import PeftLayout, is_peft, read_peft
 from pairlock.layouts.sentence_transformers import (
     SentenceTransformersLayout,
     is_sentence_transformers,

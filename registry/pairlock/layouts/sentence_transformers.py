@@ -17,7 +17,7 @@ from pairlock.layouts.listing import Listing
 PROVED_MODULES = ("Transformer", "Pooling", "Normalize", "Dense", "LayerNorm")
 """Sentence-Transformers modules that this release packages; each is proved by a test."""
 
-_BELONGS = re.compile(
+BELONGS = re.compile(
     r"""config\.json | modules\.json | config_sentence_transformers\.json
     | sentence_[a-z0-9-]+_config\.json | README\.md | LICENSE([.]\w+)?
     | model\.safetensors | model-\d{5}-of-\d{5}\.safetensors | model\.safetensors\.index\.json
@@ -27,6 +27,8 @@ _BELONGS = re.compile(
     | (pre)?processor_config\.json""",
     re.VERBOSE,
 )
+"""Names of files that a module is loaded from."""
+
 _PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)")
 _OTHER_RUNTIME = re.compile(r"(onnx|openvino)/.*|.*\.(onnx|h5|msgpack|ot|gguf|xml)")
 # A module class of Sentence-Transformers is imported by this dotted path; anything else is code
@@ -75,7 +77,7 @@ def read_sentence_transformers(listing: Listing) -> SentenceTransformersLayout:
         UnsupportedError: the model needs something this release does not package.
     """
     if listing.has("modules.json"):
-        folders = _module_folders(listing)
+        folders = module_folders(listing)
         source = "sentence-transformers folder"
     else:
         _refuse_damaged(listing)
@@ -83,11 +85,11 @@ def read_sentence_transformers(listing: Listing) -> SentenceTransformersLayout:
         source = "transformers folder without modules.json (mean pooling)"
     _refuse_other_architectures(listing)
     for folder, module in folders.items():
-        _check_module(listing, folder, module)
+        check_module(listing, folder, module)
     belonging, left_out = [], []
     for path in sorted(listing.sizes):
         folder, _, name = path.rpartition("/")
-        belongs = _BELONGS.fullmatch(name) and not _shadowed(listing, path)
+        belongs = BELONGS.fullmatch(name) and not _shadowed(listing, path)
         if (folder in folders and belongs) or path in _ROOT_ONLY:
             belonging.append(path)
         else:
@@ -102,7 +104,13 @@ def read_sentence_transformers(listing: Listing) -> SentenceTransformersLayout:
     )
 
 
-def _module_folders(listing: Listing) -> dict[str, str]:
+def module_folders(listing: Listing) -> dict[str, str]:
+    """The modules of a pipeline, in order: folder to module name.
+
+    Raises:
+        InvalidInputError: modules.json is damaged.
+        UnsupportedError: a module is of a class that this release does not package.
+    """
     modules = listing.read_json("modules.json")
     if not isinstance(modules, list) or not modules:
         raise _incomplete(listing, "modules.json", "a list of modules", "something else")
@@ -180,7 +188,14 @@ def _refuse_other_architectures(listing: Listing) -> None:
             )
 
 
-def _check_module(listing: Listing, folder: str, module: str) -> None:
+def check_module(listing: Listing, folder: str, module: str) -> None:
+    """Check that a module's files are there, and that nothing in them is code.
+
+    Raises:
+        InvalidInputError: a file is missing.
+        UnsupportedError: the module needs something this release does not package.
+    """
+
     def at(name: str) -> str:
         return f"{folder}/{name}" if folder else name
 
@@ -250,7 +265,7 @@ def _need_weights(listing: Listing, folder: str) -> None:
         missing = sorted(
             shard
             for shard in shards
-            if not _BELONGS.fullmatch(shard) or not listing.has(f"{prefix}{shard}")
+            if not BELONGS.fullmatch(shard) or not listing.has(f"{prefix}{shard}")
         )
         if shards and not missing:
             return

@@ -201,6 +201,11 @@ class BasePin:
 
     unknown: Unknown = field(default_factory=dict)
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the base's files."""
+        return sum(record.size_bytes for record in self.files)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenBars:

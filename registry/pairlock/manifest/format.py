@@ -31,6 +31,9 @@ MAX_MANIFEST_BYTES = 16 << 20
 DTYPES = ("float32", "float16", "bfloat16")
 """torch dtypes a model may be saved and run in."""
 
+CLASS_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+"""How a class of another package is written: `package.module:Class`."""
+
 MAX_FILES = 10_000
 """More payload files than any model folder has; a manifest naming more is refused."""
 

@@ -31,6 +31,7 @@ from pairlock.manifest.document import (
 from pairlock.manifest.fields import ObjectReader, Problem
 from pairlock.manifest.format import (
     ADAPTER_WEIGHTS,
+    CLASS_PATH,
     DTYPES,
     FORMAT_VERSION,
     GOLDEN_TEXTS,
@@ -47,7 +48,6 @@ from pairlock.manifest.writing import write_manifest
 
 _SHA256 = r"[0-9a-f]{64}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
-_CLASS_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 _CLASS = "a class as package.module:Class"
 _ROLES = tuple(role.value for role in Role)
 
@@ -244,7 +244,7 @@ def _encode(reader: ObjectReader) -> EncodeSettings:
         text_instruction=reader.text("text_instruction"),
         truncate_dim=reader.optional_integer("truncate_dim", at_least=1),
         similarity=reader.optional_text("similarity"),
-        foreign_modules=reader.texts("foreign_modules", pattern=_CLASS_PATH, what=_CLASS),
+        foreign_modules=reader.texts("foreign_modules", pattern=CLASS_PATH, what=_CLASS),
         unknown=reader.unknown(),
     )
 
@@ -275,7 +275,7 @@ def _layer(reader: ObjectReader) -> LayerFacts:
 
 def _custom(reader: ObjectReader) -> CustomFacts:
     return CustomFacts(
-        class_path=reader.text("class_path", pattern=_CLASS_PATH, what=_CLASS),
+        class_path=reader.text("class_path", pattern=CLASS_PATH, what=_CLASS),
         distribution=reader.optional_text("distribution"),
         config=reader.mapping("config"),
         in_features=reader.integer("in_features", at_least=1),

@@ -10,6 +10,7 @@ from llama_index.embeddings.adapter.utils import BaseAdapter
 from numpy.typing import NDArray
 
 from pairlock.manifest import Role
+from pairlock_flavors.torch_runtime.models.residents import ResidentModel
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 
@@ -28,6 +29,11 @@ class AdaptedModel:
         self.base = base
         self.adapter = adapter
         self.transforms = transforms
+
+    @property
+    def resident(self) -> ResidentModel:
+        """The base in memory."""
+        return self.base.resident
 
     def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts in one role: (n_texts, dim) float32."""

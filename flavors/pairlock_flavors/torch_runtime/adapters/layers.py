@@ -1,21 +1,18 @@
-"""Adapter weights: from a state dict to safetensors, and from there to LlamaIndex's layers."""
+"""LlamaIndex's own adapter layers, rebuilt from what the manifest says about them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from llama_index.embeddings.adapter.utils import BaseAdapter, LinearLayer, TwoLayerNN
 
-from pairlock.errors import ErrorKind, Finding, IntegrityError, UnsupportedError
-from pairlock.manifest import Kind, LayerFacts
+from pairlock.manifest import LayerFacts
+from pairlock_flavors.torch_runtime.adapters.tensors import Shapes, check_tensors, read_tensors
 
 
-def expected_shapes(facts: LayerFacts) -> dict[str, tuple[int, ...]]:
-    """The exact tensors of an adapter, by name.
+def layer_shapes(facts: LayerFacts) -> Shapes:
+    """The exact tensors of a layer, by name.
 
     From LlamaIndex 0.6 (`embeddings/adapter/utils.py`): a TwoLayerNN ignores `bias` and always has
     biases and a residual weight.
@@ -35,44 +32,8 @@ def expected_shapes(facts: LayerFacts) -> dict[str, tuple[int, ...]]:
     }
 
 
-def check_tensors(facts: LayerFacts, tensors: Mapping[str, torch.Tensor], *, where: str) -> None:
-    """Prove that a state dict holds exactly an adapter's tensors, and only finite numbers.
-
-    Raises:
-        IntegrityError: a tensor is missing, unexpected, of another shape or dtype, or not finite.
-    """
-    shapes = expected_shapes(facts)
-    findings = []
-    for name in sorted(shapes.keys() | tensors.keys()):
-        wanted = str(shapes[name]) if name in shapes else "no such tensor"
-        tensor = tensors.get(name)
-        found = str(tuple(tensor.shape)) if tensor is not None else "nothing"
-        if wanted != found:
-            findings.append(_finding(ErrorKind.TENSOR_KEYS, name, wanted, found))
-        elif tensor is not None and not tensor.dtype.is_floating_point:
-            findings.append(_finding(ErrorKind.TENSOR_VALUES, name, "floats", str(tensor.dtype)))
-        elif tensor is not None and not bool(torch.isfinite(tensor).all()):
-            findings.append(_finding(ErrorKind.TENSOR_VALUES, name, "finite", "NaN or infinity"))
-    if findings:
-        raise IntegrityError(
-            f"the weights in {where} are not those of a {facts.class_name}",
-            kind=findings[0].kind,
-            checked="name, shape and values of every tensor",
-            findings=findings,
-            done="nothing was loaded or written",
-            hint="check that config.json and the weights are of one adapter, and save it again",
-        )
-
-
-def write_adapter(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write an adapter's tensors as safetensors, in the dtype they are in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(contiguous, path)
-
-
-def load_adapter(path: Path, facts: LayerFacts, *, device: str) -> BaseAdapter:
-    """Rebuild an adapter from a package.
+def load_layer(path: Path, facts: LayerFacts, *, device: str) -> BaseAdapter:
+    """Rebuild a layer from a package.
 
     Args:
         path: the safetensors file.
@@ -80,52 +41,23 @@ def load_adapter(path: Path, facts: LayerFacts, *, device: str) -> BaseAdapter:
         device: where to put it.
 
     Returns:
-        The adapter in float32 and `eval()` mode.
+        The layer in float32 and `eval()` mode.
 
     Raises:
         IntegrityError: the tensors are not exactly those of the recorded class.
     """
-    try:
-        # read whole, not mapped: the file may be replaced while the adapter lives
-        tensors = safetensors.torch.load(path.read_bytes())
-    except safetensors.SafetensorError as error:
-        raise IntegrityError(
-            f"{path.name} is no safetensors file",
-            kind=ErrorKind.TENSOR_VALUES,
-            checked=str(path),
-            expected="safetensors",
-            found=str(error),
-            done="nothing was loaded",
-            hint="restore the file, or log the adapter again",
-        ) from error
-    check_tensors(facts, tensors, where=path.name)
-    adapter = _construct(facts)
+    tensors = read_tensors(path)
+    check_tensors(layer_shapes(facts), tensors, what=f"a {facts.class_name}", where=path.name)
+    return settle(_construct(facts), tensors, device=device)
+
+
+def settle(adapter: BaseAdapter, tensors: dict[str, torch.Tensor], *, device: str) -> BaseAdapter:
+    """Fill an adapter with proved tensors: float32, on its device, never training."""
     adapter.load_state_dict(tensors, strict=True)
     adapter.to(device=torch.device(device), dtype=torch.float32)
     adapter.eval()
     adapter.requires_grad_(False)
     return adapter
-
-
-def facts_of(adapter: object) -> tuple[Kind, dict[str, object]]:
-    """Kind and constructor arguments of a live adapter.
-
-    Raises:
-        UnsupportedError: it is of a class of its own.
-    """
-    kinds = {LinearLayer: Kind.LINEAR, TwoLayerNN: Kind.TWO_LAYER}
-    kind = kinds.get(type(adapter))
-    if kind is None or not isinstance(adapter, BaseAdapter):
-        raise UnsupportedError(
-            f"adapters of class {type(adapter).__qualname__} are not packaged by this release",
-            kind=ErrorKind.KIND_UNSUPPORTED,
-            checked="the adapter's class",
-            expected="LinearLayer or TwoLayerNN of llama_index.embeddings.adapter",
-            found=f"{type(adapter).__module__}.{type(adapter).__qualname__}",
-            done="nothing was written",
-            hint="a class of your own may compute anything; train a LinearLayer or a TwoLayerNN",
-        )
-    return kind, adapter.get_config_dict()
 
 
 def _construct(facts: LayerFacts) -> BaseAdapter:
@@ -145,7 +77,3 @@ def _construct(facts: LayerFacts) -> BaseAdapter:
         activation_fn_str=facts.activation,
         add_residual=facts.add_residual,
     )
-
-
-def _finding(kind: ErrorKind, place: str, expected: str, found: str) -> Finding:
-    return Finding(kind=kind, place=place, expected=expected, found=found)

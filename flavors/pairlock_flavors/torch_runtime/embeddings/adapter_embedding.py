@@ -52,6 +52,11 @@ class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):
         """LlamaIndex's name for the class."""
         return "PairlockAdapterEmbedding"
 
+    @property
+    def adapted_roles(self) -> tuple[Role, ...]:
+        """The roles whose vectors pass through the adapter."""
+        return tuple(Role(role) for role in self.transforms)
+
     def base_vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts by the base alone: (n_texts, base dimension) float32."""
         found: NDArray[np.float32] = self._base_embed_model.vectors(texts, role)

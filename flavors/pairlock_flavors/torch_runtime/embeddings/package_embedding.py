@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from pairlock.api import load
 from pairlock.manifest import Role
 from pairlock.receipts import Receipt
 from pairlock_flavors.torch_runtime.embeddings.vector_cache import ModelCache, caching_as
+from pairlock_flavors.torch_runtime.models.residents import ResidentModel
 from pairlock_flavors.torch_runtime.placement.devices import is_available
 
 CALL_SIZE = 256
@@ -28,6 +29,12 @@ CALL_SIZE = 256
 own batches, so a larger hand-over wastes less padding."""
 
 Vector = list[float]
+
+_RECIPE = ("uri", "package_digest", "device", "dtype", "merge", "base")
+"""Fields that say how to load the model again."""
+
+_OPTIONS = ("embed_batch_size", "num_workers")
+"""Fields that are LlamaIndex's own."""
 
 # LlamaIndex's own method bodies, without the span they are decorated with: the overrides below are
 # decorated again by LlamaIndex, and one call stays one span.
@@ -42,6 +49,10 @@ _atexts = BaseEmbedding.aget_text_embedding_batch.__wrapped__
 class Encoder(Protocol):
     """What computes the vectors."""
 
+    @property
+    def resident(self) -> ResidentModel:
+        """The model in memory that they are computed on."""
+
     def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts in one role: (n_texts, dimension) float32."""
 
@@ -53,12 +64,17 @@ class PackageEmbedding(BaseEmbedding):
     package_digest: str = Field(description="Digest of the package the vectors come from.")
     dimension: int = Field(description="Dimension of the vectors.", gt=0)
     device: str = Field(description="The torch device the model is on.")
+    dtype: str = Field(description="The torch dtype the model runs in.")
+    merge: bool | None = Field(
+        default=None, description="Whether a PEFT adapter is added to the weights."
+    )
     base: str | None = Field(
         default=None, description="Where the base was taken from, when not from its pin."
     )
 
     _encoder: Encoder = PrivateAttr()
     _pairlock_receipt: Receipt = PrivateAttr()
+    _allowed: frozenset[str] = PrivateAttr(default=frozenset())
 
     def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts in one role, in batches.
@@ -72,6 +88,20 @@ class PackageEmbedding(BaseEmbedding):
         """
         return self._encoder.encode(texts, role)
 
+    @property
+    def resident_model(self) -> ResidentModel:
+        """The model in memory that the vectors are computed on."""
+        return self._encoder.resident
+
+    @property
+    def adapted_roles(self) -> tuple[Role, ...]:
+        """The roles whose vectors differ from those of the base; none for a full model."""
+        return ()
+
+    def base_vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Embed texts as the model does without its adapter: (n_texts, base dimension) float32."""
+        return self.vectors(texts, role)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "embeddings_cache" and value is not None:
             value = ModelCache(value, self.package_digest)
@@ -84,13 +114,8 @@ class PackageEmbedding(BaseEmbedding):
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reload_embedding, (
-            self.uri,
-            self.package_digest,
-            self.device,
-            self.base,
-            self._options(),
-        )
+        # whoever made the pickle allowed the classes; a dictionary may come from anywhere
+        return reload_embedding, (self._recipe(), self._options(), sorted(self._allowed))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
@@ -100,11 +125,9 @@ class PackageEmbedding(BaseEmbedding):
             PairlockError: as `pairlock.load`.
         """
         data = {**data, **kwargs}
-        names = ("embed_batch_size", "num_workers")
-        options: dict[str, Any] = {name: data[name] for name in names if name in data}
-        found = reload_embedding(
-            data["uri"], data["package_digest"], data["device"], data.get("base"), options
-        )
+        recipe = {name: data[name] for name in _RECIPE if name in data}
+        options = {name: data[name] for name in _OPTIONS if name in data}
+        found = reload_embedding(recipe, options)
         assert isinstance(found, cls)
         return found
 
@@ -112,8 +135,11 @@ class PackageEmbedding(BaseEmbedding):
         """What observability may see: names and the digest."""
         return {**super().to_payload(), "package_digest": self.package_digest}
 
+    def _recipe(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _RECIPE}
+
     def _options(self) -> dict[str, Any]:
-        return {"embed_batch_size": self.embed_batch_size, "num_workers": self.num_workers}
+        return {name: getattr(self, name) for name in _OPTIONS}
 
     def _one(self, text: str, role: Role) -> Vector:
         vector: Vector = self.vectors([text], role)[0].tolist()
@@ -180,18 +206,30 @@ class PackageEmbedding(BaseEmbedding):
 
 
 def reload_embedding(
-    uri: str, package_digest: str, device: str, base: str | None, options: dict[str, Any]
+    recipe: dict[str, Any], options: dict[str, Any], allow: Iterable[str] = ()
 ) -> PackageEmbedding:
-    """Load the embedding that a pickle names. The digest must still be the same.
+    """Load the embedding that a pickle or a dictionary names. The digest must still be the same.
 
     A device that this process does not have falls back to `auto`: a model pickled on CUDA is used
     on a worker without it.
+
+    Args:
+        recipe: how it was loaded.
+        options: LlamaIndex's own settings of it.
+        allow: classes of other packages that may be imported, as `pairlock.load` takes them.
+
+    Raises:
+        PairlockError: as `pairlock.load`.
     """
+    device = str(recipe["device"])
     found = load(
-        uri,
+        recipe["uri"],
         device=device if is_available(device) else "auto",
-        base=base,
-        expected_digest=package_digest,
+        dtype=recipe.get("dtype"),
+        merge=recipe.get("merge"),
+        base=recipe.get("base"),
+        expected_digest=recipe["package_digest"],
+        allow=allow,
     )
     assert isinstance(found, PackageEmbedding)
     for name, value in options.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,25 +10,31 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from pairlock.manifest import EncodeSettings, Role
+from pairlock_flavors.torch_runtime.models.residents import ResidentModel
 
 
 class SentenceModel:
-    """A model on a device, safe to use from several threads.
+    """How texts become vectors on a resident model, safe to use from several threads.
 
     Args:
-        model: the loaded model.
-        settings: what was recorded; applied to the model here.
+        resident: the model in memory.
+        model: a pipeline on it, of this object's own.
+        settings: what was recorded, and applied to the pipeline.
         batch_size: texts that are encoded at once.
     """
 
     def __init__(
-        self, model: SentenceTransformer, settings: EncodeSettings, *, batch_size: int
+        self,
+        resident: ResidentModel,
+        model: SentenceTransformer,
+        settings: EncodeSettings,
+        *,
+        batch_size: int,
     ) -> None:
+        self.resident = resident
         self.model = model
         self.settings = settings
         self.batch_size = batch_size
-        # A fast tokenizer keeps padding and truncation in itself: two threads would mix them.
-        self._lock = threading.Lock()
 
     @property
     def device(self) -> torch.device:
@@ -45,22 +50,25 @@ class SentenceModel:
 
         Returns:
             (n_texts, dim) float32.
+
+        Raises:
+            IntegrityError: the weights were changed in memory.
         """
+        self.resident.check_unchanged()
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         is_query = role is Role.QUERY
         settings = self.settings
-        with self._lock:
-            vectors = self.model.encode(
-                list(texts),
-                prompt=settings.query_instruction if is_query else settings.text_instruction,
-                task="query" if is_query else "document",
-                batch_size=self.batch_size,
-                normalize_embeddings=settings.normalize,
-                truncate_dim=settings.truncate_dim,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-            )
+        vectors = self.model.encode(
+            list(texts),
+            prompt=settings.query_instruction if is_query else settings.text_instruction,
+            task="query" if is_query else "document",
+            batch_size=self.batch_size,
+            normalize_embeddings=settings.normalize,
+            truncate_dim=settings.truncate_dim,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+        )
         return np.asarray(vectors, dtype=np.float32)
 
     @property

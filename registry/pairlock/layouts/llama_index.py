@@ -1,4 +1,4 @@
-"""The folders that adapters are saved in: LlamaIndex's `BaseAdapter.save`, and PEFT's.
+"""The folder that LlamaIndex's `BaseAdapter.save` writes.
 
 LlamaIndex 0.6 writes `config.json` (the constructor's arguments) and `pytorch_model.bin` (a pickled
 state dict), and neither the class, nor the base, nor which side is transformed.
@@ -15,7 +15,6 @@ from pairlock.manifest import Kind, LayerFacts, Role
 
 ADAPTER_CONFIG = "config.json"
 ADAPTER_PICKLE = "pytorch_model.bin"
-PEFT_CONFIG = "adapter_config.json"
 
 _LINEAR = {"in_features", "out_features", "bias"}
 _TWO_LAYER = _LINEAR | {"hidden_features", "activation_fn_str", "add_residual"}
@@ -36,15 +35,6 @@ class AdapterLayout:
     left_out: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeftLayout:
-    """A recognised PEFT folder."""
-
-    peft_type: str
-    base_name: str
-    """What the folder calls its base: a hub name or a raw path, not proved by anything."""
-
-
 def is_llama_index_adapter(listing: Listing) -> bool:
     """Whether the folder holds an adapter's constructor arguments."""
     if not listing.has(ADAPTER_CONFIG) or listing.has("modules.json"):
@@ -53,36 +43,65 @@ def is_llama_index_adapter(listing: Listing) -> bool:
     return "model_type" not in config and {"in_features", "out_features"} <= config.keys()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFolder:
+    """An adapter's folder, whatever its class."""
+
+    config: dict[str, Any]
+    """The constructor's arguments."""
+
+    weights: str
+    """Path of the pickled state dict."""
+
+    left_out: tuple[tuple[str, str], ...]
+
+
+def read_adapter_folder(listing: Listing) -> AdapterFolder:
+    """Read a folder that `BaseAdapter.save` wrote, without opening the pickle.
+
+    Raises:
+        InvalidInputError: the configuration or the weights are missing.
+    """
+    for path, what in (
+        (ADAPTER_CONFIG, "the constructor's arguments"),
+        (ADAPTER_PICKLE, "the state dict that the adapter's save() wrote"),
+    ):
+        if not listing.has(path):
+            raise InvalidInputError(
+                f"the adapter in {listing.location} is not complete",
+                kind=ErrorKind.MODEL_INCOMPLETE,
+                checked=path,
+                expected=what,
+                found=", ".join(sorted(listing.sizes)) or "an empty folder",
+                done="nothing was written",
+                hint="save the adapter again",
+            )
+    return AdapterFolder(
+        config=listing.read_object(ADAPTER_CONFIG),
+        weights=ADAPTER_PICKLE,
+        left_out=tuple(
+            (path.encode("utf-8", "backslashreplace").decode(), "not part of the adapter")
+            for path in sorted(listing.sizes)
+            if path not in {ADAPTER_CONFIG, ADAPTER_PICKLE}
+        ),
+    )
+
+
 def read_llama_index_adapter(listing: Listing) -> AdapterLayout:
-    """Read a LlamaIndex adapter folder, without opening the pickle.
+    """Read the folder of one of LlamaIndex's own layers, without opening the pickle.
 
     Raises:
         InvalidInputError: the configuration is incomplete, or the weights are missing.
         UnsupportedError: it is neither a LinearLayer nor a TwoLayerNN.
     """
-    config = listing.read_object(ADAPTER_CONFIG)
-    kind, facts = adapter_facts(config, where=listing.location)
-    if not listing.has(ADAPTER_PICKLE):
-        raise InvalidInputError(
-            f"the adapter in {listing.location} has no weights",
-            kind=ErrorKind.MODEL_INCOMPLETE,
-            checked=ADAPTER_PICKLE,
-            expected="the state dict that the adapter's save() wrote",
-            found=", ".join(sorted(listing.sizes)),
-            done="nothing was written",
-            hint="save the adapter again",
-        )
-    left_out = tuple(
-        (path.encode("utf-8", "backslashreplace").decode(), "not part of the adapter")
-        for path in sorted(listing.sizes)
-        if path not in {ADAPTER_CONFIG, ADAPTER_PICKLE}
-    )
+    kind, facts = adapter_facts(listing.read_object(ADAPTER_CONFIG), where=listing.location)
+    folder = read_adapter_folder(listing)
     return AdapterLayout(
         source="llama-index adapter folder",
         kind=kind,
         facts=facts,
-        weights=ADAPTER_PICKLE,
-        left_out=left_out,
+        weights=folder.weights,
+        left_out=folder.left_out,
     )
 
 
@@ -106,13 +125,14 @@ def adapter_facts(config: dict[str, Any], *, where: str) -> tuple[Kind, LayerFac
         kind, class_name = Kind.TWO_LAYER, "TwoLayerNN"
     else:
         raise UnsupportedError(
-            f"{where} is an adapter of a class that this release does not package",
+            f"{where} is an adapter of a class of its own",
             kind=ErrorKind.KIND_UNSUPPORTED,
             checked="the constructor arguments in config.json",
             expected=f"LinearLayer {sorted(_LINEAR)} or TwoLayerNN {sorted(_TWO_LAYER)}",
             found=str(sorted(config)),
             done="nothing was written",
-            hint="train a LinearLayer or a TwoLayerNN",
+            hint="name the class it was trained with: adapter_class='package.module:Class', or "
+            "--adapter-class",
         )
     problems = [
         f"{key}={config[key]!r}"
@@ -145,20 +165,6 @@ def adapter_facts(config: dict[str, Any], *, where: str) -> tuple[Kind, LayerFac
         activation=config.get("activation_fn_str"),
         add_residual=config.get("add_residual", False),
         transforms=(Role.QUERY,),
-    )
-
-
-def is_peft(listing: Listing) -> bool:
-    """Whether PEFT or Sentence-Transformers saved a LoRA here."""
-    return listing.has(PEFT_CONFIG)
-
-
-def read_peft(listing: Listing) -> PeftLayout:
-    """Read what a PEFT folder says about itself."""
-    config = listing.read_object(PEFT_CONFIG)
-    return PeftLayout(
-        peft_type=str(config.get("peft_type", "unknown")),
-        base_name=str(config.get("base_model_name_or_path", "")),
     )
 
 

@@ -1,0 +1,112 @@
+"""Changes to a pipeline of one's own: modules and a tokenizer that an adapter brought along.
+
+Sentence-Transformers saves a PEFT adapter in place of the encoder and the rest of the pipeline
+around it, and loses that rest when such an adapter is loaded onto a base.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from pairlock_flavors.torch_runtime.models.loading import own_weights, unreadable
+from pairlock_flavors.torch_runtime.models.residents import (
+    SharedSentenceTransformer,
+    TokenizerLock,
+)
+
+
+def put_modules(model: SentenceTransformer, folder: Path) -> None:
+    """Replace everything after a pipeline's encoder by what a folder's `modules.json` names.
+
+    Args:
+        model: a pipeline of the caller's own.
+        folder: proved files, as Sentence-Transformers saved them, without the encoder.
+
+    Raises:
+        IntegrityError: Sentence-Transformers cannot build a module from the files.
+    """
+    _, *rest = json.loads((folder / "modules.json").read_bytes())
+    for name in list(model._modules)[1:]:
+        del model._modules[name]
+    for entry in rest:
+        with unreadable():
+            module = _module_class(str(entry["type"])).load(str(folder / entry["path"]))
+        own_weights(module)
+        model.add_module(str(entry["name"]), module.to(model.device))
+    config = folder / "config_sentence_transformers.json"
+    known: dict[str, Any] = json.loads(config.read_bytes()) if config.exists() else {}
+    model.prompts = {"query": "", "document": "", **(known.get("prompts") or {})}
+    model.default_prompt_name = known.get("default_prompt_name")
+    model.truncate_dim = known.get("truncate_dim")
+    similarity = known.get("similarity_fn_name")
+    if similarity in model.SUPPORTED_SIMILARITY_FN_NAMES:
+        model.similarity_fn_name = similarity
+    model.eval()
+    model.requires_grad_(False)
+
+
+def _module_class(type_: str) -> Any:
+    module_path, _, name = type_.rpartition(".")
+    if not module_path.startswith("sentence_transformers."):
+        raise ValueError(f"{type_} is no module of Sentence-Transformers")
+    found = getattr(import_module(module_path), name)
+    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
+        # one error for whatever a file says
+        raise ValueError(f"{type_} is no module of Sentence-Transformers")  # noqa: TRY004
+    return found
+
+
+def put_tokenizer(model: SharedSentenceTransformer, folder: Path) -> None:
+    """Give a pipeline the tokenizer in a folder of proved files.
+
+    Raises:
+        IntegrityError: transformers cannot build a tokenizer from the files.
+    """
+    encoder = model[0]
+    # Sentence-Transformers 6 calls it a processor, and so does every release for other modalities
+    name = "processor" if "processor" in vars(encoder) else "tokenizer"
+    setattr(encoder, name, read_tokenizer(folder))
+    model.tokenizing = TokenizerLock()
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder.
+
+    Raises:
+        IntegrityError: transformers cannot build a tokenizer from the files.
+    """
+    with unreadable():
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    return found
+
+
+def same_vocabulary(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers turn every text into the same tokens, apart from where they cut it."""
+    return bool(_identity(one) == _identity(other))
+
+
+def _identity(tokenizer: PreTrainedTokenizerBase) -> Any:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return object()  # written in Python: nothing to compare it by, so it is like no other
+    known = json.loads(backend.to_str())
+    # how texts are cut and filled up is set at every call
+    known.pop("truncation", None)
+    known.pop("padding", None)
+    sides = (tokenizer.padding_side, tokenizer.truncation_side)
+    return known, sides, sorted(map(str, tokenizer.all_special_tokens))
+
+
+def embeddings_rows(model: SentenceTransformer) -> int | None:
+    """How many tokens the encoder knows; None where it has no table of them."""
+    table = model[0].auto_model.get_input_embeddings()
+    return table.num_embeddings if isinstance(table, torch.nn.Embedding) else None

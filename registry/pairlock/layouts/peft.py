@@ -1,0 +1,218 @@
+"""The folders that PEFT adapters are saved in: by PEFT itself, and by Sentence-Transformers.
+
+PEFT 0.21 writes `adapter_config.json` and `adapter_model.safetensors`; the configuration names the
+base by a path or a hub name that nothing proves. Sentence-Transformers 6.2 writes the same two
+files where the encoder would be, and its own modules, settings and tokenizer around them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
+from pairlock.layouts.listing import Listing
+from pairlock.layouts.sentence_transformers import BELONGS, check_module, module_folders
+
+PEFT_CONFIG = "adapter_config.json"
+PEFT_WEIGHTS = "adapter_model.safetensors"
+PEFT_PICKLE = "adapter_model.bin"
+
+PEFT_TYPES = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "HRA", "LN_TUNING")
+"""Methods that change weights of the encoder; each is proved by a test. Prompt learning adds tokens
+instead, and other methods keep random projections that their files do not hold."""
+
+_INITIALISATIONS = (True, False, "gaussian", "orthogonal", "eva")
+"""Values of `init_lora_weights` that leave the base's weights alone; PiSSA, OLoRA, CorDA and LoftQ
+change them, so that such an adapter fits a base that was written nowhere."""
+
+_OTHER_MACHINES = ("megatron_config", "layer_replication", "alora_invocation_tokens")
+"""Settings with which the adapter is no longer a change of the encoder's own weights."""
+
+_TOKENIZER = re.compile(
+    r"""tokenizer\.json | tokenizer_config\.json | special_tokens_map\.json | added_tokens\.json
+    | vocab\.txt | vocab\.json | merges\.txt | unigram\.json | bpe\.codes | [\w.-]+\.model
+    | chat_template\.(jinja|json)""",
+    re.VERBOSE,
+)
+_SETTINGS = ("modules.json", "config_sentence_transformers.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeftLayout:
+    """A recognised PEFT folder."""
+
+    source: str
+    peft_type: str
+    summary: str
+    base_name: str
+    """What the folder calls its base: a hub name or a raw path, not proved by anything."""
+
+    config: str
+    """Path of the configuration."""
+
+    weights: str
+    """Path of the tensors: safetensors, or a pickled state dict."""
+
+    has_modules: bool
+    """Whether the folder says which modules come after the encoder."""
+
+    settings: tuple[str, ...]
+    """Files of those modules, and of the pipeline's own settings."""
+
+    encoder_settings: str | None
+    """Sentence-Transformers' settings of the encoder, to compare with the base's."""
+
+    tokenizer: tuple[str, ...]
+    """Files of the tokenizer, empty where the folder has none."""
+
+    left_out: tuple[tuple[str, str], ...]
+
+
+def is_peft(listing: Listing) -> bool:
+    """Whether PEFT or Sentence-Transformers saved a PEFT adapter here."""
+    return _config_path(listing) is not None
+
+
+def read_peft(listing: Listing) -> PeftLayout:
+    """Read what a PEFT folder says about itself, without its tensors.
+
+    Raises:
+        InvalidInputError: the configuration or the weights are missing.
+        UnsupportedError: the method, or one of its settings, is not packaged by this release.
+    """
+    config_path = _config_path(listing)
+    assert config_path is not None
+    folder = config_path.rpartition("/")[0]
+    config = listing.read_object(config_path)
+    peft_type = str(config.get("peft_type", "unknown")).upper()
+    _check_config(listing, config, peft_type)
+    has_pipeline = listing.has("modules.json")
+    module_folders_after = _modules(listing, folder) if has_pipeline else frozenset()
+    weights = _weights(listing, folder)
+    settings, tokenizer, left_out = [], [], []
+    encoder_settings = None
+    for path in sorted(listing.sizes):
+        parent, _, name = path.rpartition("/")
+        if path in {config_path, weights}:
+            continue
+        if parent == folder and _TOKENIZER.fullmatch(name):
+            tokenizer.append(path)
+        elif has_pipeline and parent == folder and re.fullmatch(r"sentence_\w+_config\.json", name):
+            encoder_settings = path
+        elif has_pipeline and (
+            path in _SETTINGS or (parent in module_folders_after and BELONGS.fullmatch(name))
+        ):
+            settings.append(path)
+        else:
+            readable = path.encode("utf-8", "backslashreplace").decode()
+            left_out.append((readable, "not part of the adapter"))
+    has_vocabulary = any(path.endswith("tokenizer_config.json") for path in tokenizer)
+    return PeftLayout(
+        source="sentence-transformers folder with a PEFT adapter"
+        if has_pipeline
+        else "PEFT adapter folder",
+        peft_type=peft_type,
+        summary=_summary(config),
+        base_name=str(config.get("base_model_name_or_path") or ""),
+        config=config_path,
+        weights=weights,
+        has_modules=has_pipeline,
+        settings=tuple(settings),
+        encoder_settings=encoder_settings,
+        tokenizer=tuple(tokenizer) if has_vocabulary else (),
+        left_out=tuple(left_out),
+    )
+
+
+def _config_path(listing: Listing) -> str | None:
+    if listing.has(PEFT_CONFIG):
+        return PEFT_CONFIG
+    if not listing.has("modules.json"):
+        return None
+    modules = listing.read_json("modules.json")
+    first = modules[0] if isinstance(modules, list) and modules else None
+    folder = first.get("path") if isinstance(first, dict) else None
+    path = f"{folder}/{PEFT_CONFIG}"
+    return path if isinstance(folder, str) and folder and listing.has(path) else None
+
+
+def _modules(listing: Listing, encoder_folder: str) -> frozenset[str]:
+    (first, name), *rest = module_folders(listing).items()
+    if name != "Transformer" or first != encoder_folder:
+        raise UnsupportedError(
+            "the adapter is not inside the first module",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked="modules.json",
+            expected=f"a Transformer in {encoder_folder or 'the folder itself'}",
+            found=f"{name} in {first or 'the folder itself'}",
+            done="nothing was written",
+            hint="merge the adapter into its base, and log the merged model",
+        )
+    for folder, module in rest:
+        check_module(listing, folder, module)
+    return frozenset(folder for folder, _ in rest)
+
+
+def _weights(listing: Listing, folder: str) -> str:
+    for name in (PEFT_WEIGHTS, PEFT_PICKLE):
+        path = f"{folder}/{name}" if folder else name
+        if listing.has(path):
+            return path
+    raise InvalidInputError(
+        f"the adapter in {listing.location} has no weights",
+        kind=ErrorKind.MODEL_INCOMPLETE,
+        checked=PEFT_WEIGHTS,
+        expected="the tensors that save_pretrained wrote",
+        found=", ".join(sorted(listing.sizes)),
+        done="nothing was written",
+        hint="save the adapter again",
+    )
+
+
+def _check_config(listing: Listing, config: dict[str, Any], peft_type: str) -> None:
+    wrong = None
+    if peft_type not in PEFT_TYPES:
+        wrong = ("peft_type", ", ".join(PEFT_TYPES), peft_type)
+    elif config.get("init_lora_weights", True) not in _INITIALISATIONS:
+        expected = ", ".join(map(str, _INITIALISATIONS))
+        wrong = ("init_lora_weights", expected, str(config["init_lora_weights"]))
+    else:
+        for name in _OTHER_MACHINES:
+            if config.get(name):
+                wrong = (name, "nothing", str(config[name])[:200])
+    if wrong is not None:
+        name, expected, found = wrong
+        raise UnsupportedError(
+            f"the {peft_type} adapter in {listing.location} is of a kind that this release does "
+            "not package",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked=f"{name} in {PEFT_CONFIG}",
+            expected=expected,
+            found=found,
+            done="nothing was written",
+            hint="merge the adapter into its base (model.merge_and_unload()), save the merged "
+            "model with SentenceTransformer.save and log that folder",
+        )
+
+
+def _summary(config: dict[str, Any]) -> str:
+    parts = [
+        f"{label}={config[name]}"
+        for label, name in (("r", "r"), ("alpha", "lora_alpha"), ("alpha", "alpha"))
+        if isinstance(config.get(name), int | float)
+    ]
+    parts += [
+        name.removeprefix("use_")
+        for name in ("use_dora", "use_rslora", "lora_bias")
+        if config.get(name) is True
+    ]
+    targets = config.get("target_modules")
+    if isinstance(targets, list):
+        parts.append("on " + ", ".join(sorted(map(str, targets))))
+    elif targets:
+        parts.append(f"on {targets}")
+    if saved := config.get("modules_to_save"):
+        parts.append("and all of " + ", ".join(sorted(map(str, saved))))
+    return ", ".join(parts)
