@@ -1,8 +1,8 @@
-"""Throughput over 512 passages: an adapter's documents against three other ways to embed them.
+"""Throughput over 512 passages and the latency of one query: every kind against the bare model.
 
-The others are its base, bare Sentence-Transformers, and LlamaIndex's own AdapterEmbeddingModel on
-the same weights. Ratios are times: below 1 is faster than the reference. What LlamaIndex loses by
-embedding one document at a time depends on the length of the passages, so three are measured.
+The reference is bare Sentence-Transformers on the same base. LlamaIndex's own AdapterEmbeddingModel
+is there too; what it loses by embedding one document at a time depends on the length of the
+passages, so three are measured. Ratios are times: below 1 is faster than the reference.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,11 +25,13 @@ from llama_index.embeddings.adapter import AdapterEmbeddingModel
 from llama_index.embeddings.adapter.utils import LinearLayer
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from measure import interleave, report, timed
+from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
 
 import pairlock
 
 DATA = Path(__file__).parent.parent / "data" / "helpdesk.jsonl"
+BARE = "bare sentence-transformers"
 
 
 def passages(count: int, words_each: int) -> list[str]:
@@ -41,43 +45,76 @@ def passages(count: int, words_each: int) -> list[str]:
     ]
 
 
+def queries(count: int) -> list[str]:
+    """Questions as people ask them."""
+    lines = DATA.read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line)["train"] for line in lines]
+    return (found * (count // len(found) + 1))[:count]
+
+
+def prepared(minilm: str, folder: str) -> dict[str, Any]:
+    """Every kind, packaged and loaded again."""
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    torch.manual_seed(0)
+    layer = LinearLayer(384, 384)
+    layer.linear.weight.data += 0.01 * torch.randn(384, 384)
+    layer.save(f"{folder}/linear")
+    adapted = SentenceTransformer(minilm, device="cpu")
+    config = LoraConfig(r=8, target_modules=["query", "value"], init_lora_weights=False)
+    adapted.add_adapter(config)
+    adapted.save(f"{folder}/lora", create_model_card=False)
+    pairlock.log_model(minilm, registered_model_name="minilm")
+    for name in ("linear", "lora"):
+        pairlock.log_model(f"{folder}/{name}", base="models:/minilm/1", registered_model_name=name)
+    return {
+        "pairlock full model": pairlock.load("models:/minilm/1"),
+        "pairlock linear adapter": pairlock.load("models:/linear/1"),
+        "pairlock LoRA, merged": pairlock.load("models:/lora/1"),
+        "pairlock LoRA, kept apart": pairlock.load("models:/lora/1", merge=False),
+    }
+
+
+def one_by_one(embed: Callable[[str], Any], texts: list[str]) -> None:
+    """Embed queries as a service gets them."""
+    for text in texts:
+        embed(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=512)
+    parser.add_argument("--queries", type=int, default=100)
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    threads = f"threads: {torch.get_num_threads()}"
     minilm = str(get_model_path())
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        adapter_folder = f"{folder}/adapter"
-        torch.manual_seed(0)
-        layer = LinearLayer(384, 384)
-        layer.linear.weight.data += 0.01 * torch.randn(384, 384)
-        layer.save(adapter_folder)
-        pairlock.log_model(minilm, registered_model_name="minilm")
-        pairlock.log_model(adapter_folder, base="models:/minilm/1", registered_model_name="support")
-        base, adapter = pairlock.load("models:/minilm/1"), pairlock.load("models:/support/1")
+        ours = prepared(minilm, folder)
         bare = SentenceTransformer(minilm, device="cpu")
         theirs = AdapterEmbeddingModel(
             HuggingFaceEmbedding(minilm, device="cpu", cache_folder=folder),
-            adapter_folder,
+            f"{folder}/linear",
             device="cpu",
         )
         for words_each in (4, 12, 40):
             texts = passages(arguments.texts, words_each)
-            sides = {
-                "pairlock base": lambda texts=texts: base.get_text_embedding_batch(texts),
-                "pairlock adapter": lambda texts=texts: adapter.get_text_embedding_batch(texts),
-                "bare sentence-transformers": lambda texts=texts: bare.encode(texts).tolist(),
-                "llama-index adapter": lambda texts=texts: theirs.get_text_embedding_batch(texts),
-            }
-            seconds = interleave(
-                {name: partial(timed, run) for name, run in sides.items()}, arguments.rounds
-            )
-            threads = torch.get_num_threads()
-            title = f"{len(texts)} passages of {words_each} words and up, threads: {threads}"
-            report(title, seconds, "pairlock base")
+            sides: dict[str, Callable[[], Any]] = {BARE: lambda t=texts: bare.encode(t).tolist()}
+            for name, embedding in [*ours.items(), ("llama-index adapter", theirs)]:
+                sides[name] = partial(embedding.get_text_embedding_batch, texts)
+            runs = {name: partial(timed, run) for name, run in sides.items()}
+            title = f"{len(texts)} passages of {words_each} words and up, {threads}"
+            report(title, interleave(runs, arguments.rounds), BARE)
+        asked = queries(arguments.queries)
+        single: dict[str, Callable[[str], Any]] = {BARE: lambda text: bare.encode(text).tolist()}
+        single |= {name: embedding.get_query_embedding for name, embedding in ours.items()}
+        single["llama-index adapter"] = theirs.get_query_embedding
+        runs = {
+            name: partial(timed, partial(one_by_one, embed, asked))
+            for name, embed in single.items()
+        }
+        title = f"{len(asked)} queries, one at a time, {threads}"
+        report(title, interleave(runs, arguments.rounds), BARE)
 
 
 if __name__ == "__main__":

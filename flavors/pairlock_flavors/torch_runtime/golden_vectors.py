@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +38,24 @@ def compute_vectors(
     embedding: PackageEmbedding, texts: tuple[str, ...], *, is_adapter: bool
 ) -> Vectors:
     """Embed the golden texts in every role; for an adapter, by its base alone as well."""
-    vectors = {role.value: embedding.vectors(texts, role) for role in Role}
+    vectors = {role.value: _by_length(embedding.vectors, texts, role) for role in Role}
     if is_adapter:
         for role in Role:
             vectors[f"base_{role}"] = (
-                embedding.base_vectors(texts, role)
+                _by_length(embedding.base_vectors, texts, role)
                 if role in embedding.adapted_roles
                 else vectors[role.value]
             )
     return vectors
+
+
+def _by_length(
+    embed: Callable[[tuple[str, ...], Role], NDArray[np.float32]],
+    texts: tuple[str, ...],
+    role: Role,
+) -> NDArray[np.float32]:
+    # the last text is far longer than the others, which would be filled up to its length
+    return np.concatenate([embed(part, role) for part in (texts[:-1], texts[-1:]) if part])
 
 
 def write_golden(vectors: Vectors, texts: tuple[str, ...], root: Path) -> None:

