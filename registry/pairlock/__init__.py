@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from pairlock.logged import LoggedPackage
     from pairlock.memory import Resident, resident
+    from pairlock.profiling import Profile, profile
     from pairlock.pulling import Pulled, pull
     from pairlock.receipts import Receipt, receipt
     from pairlock.verification import Verification, verify
@@ -49,6 +50,7 @@ __all__ = [
     "LoggedPackage",
     "NotFoundError",
     "PairlockError",
+    "Profile",
     "Pulled",
     "Receipt",
     "Resident",
@@ -60,6 +62,7 @@ __all__ = [
     "import_packages",
     "load",
     "log_model",
+    "profile",
     "pull",
     "receipt",
     "resident",
@@ -68,9 +71,11 @@ __all__ = [
 
 _ELSEWHERE = {
     "Carried": "pairlock.carrying",
+    "Profile": "pairlock.profiling",
     "Pulled": "pairlock.pulling",
     "export_packages": "pairlock.carrying",
     "import_packages": "pairlock.carrying",
+    "profile": "pairlock.profiling",
     "pull": "pairlock.pulling",
     "LoggedPackage": "pairlock.logged",
     "Receipt": "pairlock.receipts",

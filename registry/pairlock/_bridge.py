@@ -17,6 +17,11 @@ def flavor() -> Any:
     return import_module("pairlock_flavors.embedding")
 
 
+def measuring() -> Any:
+    """The module `pairlock_flavors.torch_runtime.measuring`."""
+    return import_module("pairlock_flavors.torch_runtime.measuring")
+
+
 def runtime() -> Any:
     """The module `pairlock_flavors.torch_runtime.open`."""
     return import_module("pairlock_flavors.torch_runtime.open")

@@ -83,6 +83,8 @@ class ErrorKind(StrEnum):
     CLASS_NOT_ALLOWED = "class-not-allowed"
     CLASS_MISSING = "class-missing"
     LIBRARY_VERSION = "library-version"
+    DEVICE_TOO_SMALL = "device-too-small"
+    DTYPE_UNSUPPORTED = "dtype-unsupported"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

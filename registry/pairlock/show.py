@@ -11,6 +11,7 @@ from pairlock.config import current_settings
 from pairlock.integrity import compare_anchors
 from pairlock.manifest import Manifest, manifest_data
 from pairlock.packages import package_error, read_package_manifest
+from pairlock.profiling import stored_profiles
 from pairlock.resolution import resolve
 
 
@@ -21,6 +22,8 @@ class Description:
     located: Located
     manifest: Manifest
     digest: str
+    profiles: Mapping[str, Mapping[str, Any] | None]
+    """What `pairlock profile` stored, by `<device type>.<dtype>`; None: a tag that holds none."""
 
     @property
     def anchors(self) -> Mapping[str, str]:
@@ -36,6 +39,7 @@ class Description:
             "package_digest": self.digest,
             "anchors": dict(self.anchors),
             "manifest": manifest_data(self.manifest),
+            "profiles": dict(self.profiles),
         }
 
 
@@ -56,4 +60,9 @@ def show(uri: str, *, offline: bool | None = None) -> Description:
     manifest, digest = read_package_manifest(located, settings=settings)
     if wrong := compare_anchors(digest, located.anchors):
         raise package_error(located.uri, wrong)
-    return Description(located=located, manifest=manifest, digest=digest)
+    return Description(
+        located=located,
+        manifest=manifest,
+        digest=digest,
+        profiles=stored_profiles(located, digest),
+    )

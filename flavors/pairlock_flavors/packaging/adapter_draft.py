@@ -36,6 +36,7 @@ from pairlock.manifest.format import (
 )
 from pairlock.progress import Progress
 from pairlock_flavors.packaging.draft import (
+    BATCH_SIZE,
     Draft,
     Options,
     checked_dtype,
@@ -63,6 +64,7 @@ from pairlock_flavors.torch_runtime.models.pipelines import (
     same_vocabulary,
 )
 from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel
+from pairlock_flavors.torch_runtime.placement.trial import measure_hints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +107,8 @@ def draft_adapter(
         check_tensors(layer_shapes(source.facts), source.tensors, what=what, where=source.source)
     base = _load_base(source, options, progress)
     if isinstance(source, PeftSource):
-        return _draft_peft(source, base, root, options)
-    return _draft_layer(source, base, root, options)
+        return _draft_peft(source, base, root, options, progress)
+    return _draft_layer(source, base, root, options, progress)
 
 
 def _load_base(source: AdapterSource, options: Options, progress: Progress) -> _LoadedBase:
@@ -137,7 +139,11 @@ def _load_base(source: AdapterSource, options: Options, progress: Progress) -> _
 
 
 def _draft_layer(
-    source: LayerSource | CustomSource, base: _LoadedBase, root: Path, options: Options
+    source: LayerSource | CustomSource,
+    base: _LoadedBase,
+    root: Path,
+    options: Options,
+    progress: Progress,
 ) -> Draft:
     settings = settled(source.settings or base.settings, options)
     dimension = base.dimension(settings)
@@ -150,10 +156,16 @@ def _draft_layer(
     _check_fits(facts.in_features, facts.out_features, facts.transforms, dimension, base.found.uri)
     write_tensors(source.tensors, root / ADAPTER_WEIGHTS)
     records = (record_file(root, ADAPTER_WEIGHTS),)
-    return _draft(kind, facts, records, settings, base, source, facts.out_features)
+    # a layer runs in float32, whatever it is saved in
+    own = sum(4 * tensor.numel() for tensor in source.tensors.values())
+    return _draft(
+        kind, facts, records, settings, base, source, facts.out_features, own, progress=progress
+    )
 
 
-def _draft_peft(source: PeftSource, base: _LoadedBase, root: Path, options: Options) -> Draft:
+def _draft_peft(
+    source: PeftSource, base: _LoadedBase, root: Path, options: Options, progress: Progress
+) -> Draft:
     layout = source.layout
     _check_encoder_settings(source, base)
     records = _copy_peft(source, root)
@@ -190,7 +202,10 @@ def _draft_peft(source: PeftSource, base: _LoadedBase, root: Path, options: Opti
         own_tokenizer=own_tokenizer,
     )
     dimension = min(own, settings.truncate_dim or own)
-    return _draft(Kind.PEFT, facts, records, settings, base, source, dimension)
+    weights = sum(r.size_bytes for r in records if r.path.endswith(".safetensors"))
+    return _draft(
+        Kind.PEFT, facts, records, settings, base, source, dimension, weights, progress=progress
+    )
 
 
 def _draft(
@@ -201,15 +216,26 @@ def _draft(
     base: _LoadedBase,
     source: AdapterSource,
     dimension: int,
+    own_bytes: int,
+    *,
+    progress: Progress,
 ) -> Draft:
     found = base.found
+    with progress.step("try a batch"):
+        devices = measure_hints(
+            base.model,
+            dtype=base.dtype,
+            batch_size=BATCH_SIZE,
+            max_length=settings.max_seq_length,
+            extra_weights_bytes=own_bytes,
+        )
     manifest = replace(
         manifest_of(
             kind,
             records,
             settings,
             dimension=dimension,
-            dtype=base.dtype,
+            devices=devices,
             provenance=provenance_of(source.source, source.left_out),
         ),
         adapter=facts,

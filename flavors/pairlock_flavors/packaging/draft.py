@@ -30,7 +30,6 @@ from pairlock.manifest import (
     LeftOutFile,
     Manifest,
     Provenance,
-    Trial,
 )
 from pairlock.manifest.format import (
     DTYPES,
@@ -48,8 +47,9 @@ from pairlock_flavors.torch_runtime.models.loading import load_sentence_transfor
 from pairlock_flavors.torch_runtime.open import (
     library_versions,
 )
+from pairlock_flavors.torch_runtime.placement.trial import measure_hints
 
-_BATCH_SIZE = 32
+BATCH_SIZE = 32
 """Sentence-Transformers' own default."""
 
 
@@ -111,12 +111,19 @@ def draft_model(source: ModelSource, root: Path, options: Options, *, progress: 
             raise _missing(source.store.location, missing)
         settings = settled(source.settings or describe(model), options)
         dtype, own = checked_dtype(model), int(model.get_embedding_dimension())
+    with progress.step("try a batch"):
+        devices = measure_hints(
+            model,
+            dtype=dtype,
+            batch_size=BATCH_SIZE,
+            max_length=settings.max_seq_length,
+        )
     manifest = manifest_of(
         Kind.FULL,
         records,
         settings,
         dimension=min(own, settings.truncate_dim or own),
-        dtype=dtype,
+        devices=devices,
         provenance=provenance_of(source.source, source.layout.left_out),
     )
     return Draft(manifest=manifest, base=None)
@@ -175,11 +182,10 @@ def manifest_of(
     settings: EncodeSettings,
     *,
     dimension: int,
-    dtype: str,
+    devices: DeviceHints,
     provenance: Provenance,
 ) -> Manifest:
     """A manifest without what belongs to adapters only, and before golden vectors are known."""
-    weights = sum(r.size_bytes for r in records if r.path.endswith(".safetensors"))
     return Manifest(
         format_version=FORMAT_VERSION,
         kind=kind,
@@ -189,14 +195,7 @@ def manifest_of(
         adapter=None,
         base=None,
         golden=GoldenFacts(texts=1, bars=FLOAT32_BARS, adapter_shift=None),
-        devices=DeviceHints(
-            dtype=dtype,
-            order=("cuda", "mps", "cpu"),
-            weights_bytes=weights,
-            batch_size=_BATCH_SIZE,
-            attention=None,
-            trial=Trial(batch_size=1, max_length=1, peak_bytes=0),
-        ),
+        devices=devices,
         runtimes=("torch",),
         provenance=provenance,
     )

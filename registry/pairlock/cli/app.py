@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pairlock.cli import cache, carry, doctor, embed, exit_codes, log, pull, show, verify
+from pairlock.cli import cache, carry, doctor, embed, exit_codes, log, profile, pull, show, verify
 from pairlock.cli.output import Format, Output
 from pairlock.errors import PairlockError
 
@@ -72,6 +72,7 @@ for _run in (
     show.show,
     verify.verify,
     embed.embed,
+    profile.profile,
     pull.pull,
     carry.export,
     carry.import_,

@@ -31,7 +31,7 @@ MAX_MANIFEST_BYTES = 16 << 20
 DTYPES = ("float32", "float16", "bfloat16")
 """torch dtypes a model may be saved and run in."""
 
-CLASS_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+CLASS_PATH = r"(?a:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)"
 """How a class of another package is written: `package.module:Class`."""
 
 MAX_FILES = 10_000

@@ -22,7 +22,7 @@ from pairlock.manifest import Role
 from pairlock.receipts import Receipt
 from pairlock_flavors.torch_runtime.embeddings.vector_cache import ModelCache, caching_as
 from pairlock_flavors.torch_runtime.models.residents import ResidentModel
-from pairlock_flavors.torch_runtime.placement.devices import is_available
+from pairlock_flavors.torch_runtime.placement.machine import is_available
 
 CALL_SIZE = 256
 """Texts that LlamaIndex hands over at once. The model sorts them by length and encodes them in its
