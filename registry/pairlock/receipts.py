@@ -53,6 +53,9 @@ class Receipt:
     dimension: int
     device: str
     device_reason: str
+    passed_over: tuple[str, ...]
+    """Devices that would have come first, and why each was not taken."""
+
     dtype: str
     merged: bool | None
     """Whether a PEFT adapter was added to the weights; None where there is none."""

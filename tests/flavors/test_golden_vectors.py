@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ from sentence_transformers import SentenceTransformer
 
 import pairlock
 from pairlock import ErrorKind, IntegrityError
+from pairlock.bases import open_base
+from pairlock.catalog import locate
+from pairlock.config import current_settings
+from pairlock.manifest import GoldenBars
+from pairlock.packages import Package, open_package
+from pairlock.progress import SILENT
+from pairlock.references import parse_reference
 from pairlock.verification import Outcome
+from pairlock_flavors.torch_runtime.assemble import Identity, Placement, assemble
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
+from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.golden_vectors import check_golden
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 from support.adapters import ADAPTERS, computed
 from support.vectors import one_minus_cosine
@@ -28,6 +39,23 @@ def recorded(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     """The golden texts and vectors of a package."""
     texts = json.loads((folder / "payload" / "golden.json").read_bytes())["texts"]
     return texts, safetensors.numpy.load((folder / "payload" / "golden.safetensors").read_bytes())
+
+
+def opened(uri: str, dtype: str) -> tuple[Package, PackageEmbedding]:
+    """A proved package, and its model on the CPU in a dtype."""
+    settings = current_settings()
+    package = open_package(locate(parse_reference(uri)), settings=settings, progress=SILENT)
+    base = None
+    if package.manifest.base is not None:
+        base = open_base(package.manifest.base, instead=None, settings=settings, progress=SILENT)
+    embedding = assemble(
+        package.manifest,
+        package.root,
+        base,
+        identity=Identity(uri=uri, package_digest=package.digest),
+        placement=Placement(device="cpu", dtype=dtype),
+    )
+    return package, embedding
 
 
 def test_a_full_model_records_thirteen_texts_in_both_roles(
@@ -284,3 +312,65 @@ def test_a_model_that_differs_between_loads_is_never_packaged(
         registry.log(tiny_model, "random")
     assert caught.value.kind is ErrorKind.NOT_REPRODUCIBLE
     assert registry.versions("random") == []
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["tiny_prompts", "linear", "relu_residual"])
+def test_a_model_in_half_precision_is_judged_by_its_own_bars(
+    name: str, dtype: str, packaged: Callable[[str], str], shared_registry: Any
+) -> None:
+    """Half precision passes its own bars, and is refused by those of float32 on the CPU."""
+    package, embedding = opened(packaged(name), dtype)
+    own = check_golden(embedding, package.manifest, package.root, device_type="cpu", dtype=dtype)
+    assert own.findings == ()
+    assert own.worst() > 0
+    strict = check_golden(embedding, package.manifest, package.root)
+    assert {finding.kind for finding in strict.findings} == {ErrorKind.GOLDEN}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_missing_adapter_is_named_in_half_precision(
+    name: str,
+    dtype: str,
+    packaged: Callable[[str], str],
+    shared_registry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An adapter that is left out is named first, whatever the model runs in."""
+    package, embedding = opened(packaged(name), dtype)
+    with monkeypatch.context() as patched:
+        _skip_adapter(patched)
+        found = check_golden(
+            embedding, package.manifest, package.root, device_type="cpu", dtype=dtype
+        )
+    assert found.findings[0].kind is ErrorKind.ADAPTER_NOT_APPLIED
+
+
+def test_float32_on_the_cpu_is_judged_by_the_package_s_own_bars(
+    packaged: Callable[[str], str], shared_registry: Any
+) -> None:
+    """Bars that a manifest records count before those of this release."""
+    package, embedding = opened(packaged("tiny_prompts"), "bfloat16")
+    wide = GoldenBars(one_minus_cosine=0.1, max_abs=0.1, norm=0.1)
+    golden = replace(package.manifest.golden, bars=wide)
+    manifest = replace(package.manifest, golden=golden)
+    assert check_golden(embedding, manifest, package.root).findings == ()
+    assert check_golden(
+        embedding, manifest, package.root, device_type="cuda", dtype="float32"
+    ).findings
+
+
+def test_an_adapter_that_does_nothing_is_called_out(registry: Any, tiny_model: Path) -> None:
+    """A residual adapter that changes nothing is packaged with a warning, another without one."""
+    from llama_index.embeddings.adapter.utils import TwoLayerNN
+
+    registry.log(tiny_model, "base")
+    torch.manual_seed(0)
+    for residual, warned in ((0.0, True), (1e-7, True), (0.5, False)):
+        adapter = TwoLayerNN(32, 16, 32, add_residual=True)
+        adapter.residual_weight.data = torch.tensor([residual])
+        folder = tiny_model.with_name(f"residual-{residual}")
+        adapter.save(str(folder))
+        logged = pairlock.log_model(folder, registered_model_name="residual", base="models:/base/1")
+        assert any("nothing" in warning for warning in logged.warnings) is warned

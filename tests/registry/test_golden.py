@@ -8,14 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pairlock.errors import ErrorKind
+from pairlock.errors import ErrorKind, UnsupportedError
 from pairlock.golden import (
+    BARS,
+    DRIFT,
     FLOAT32_BARS,
     TELLABLE_SHIFT,
+    Bars,
     adapter_applied,
     adapter_shift,
+    bars_for,
     compare_vectors,
     golden_texts,
+    project,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -23,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 Vectors = NDArray[np.float32]
 DIMENSION = 384
 TEXTS = 13
+DTYPES = ("float32", "float16", "bfloat16")
+FLOAT32 = bars_for("cpu", "float32")
 
 
 def vectors(seed: int = 0, *, scale: float = 1.0) -> Vectors:
@@ -46,7 +53,7 @@ def turned(recorded: Vectors, one_minus_cosine: float, *, row: int | None = None
 
 
 def places(recorded: Vectors, found: Vectors) -> list[str]:
-    _, findings = compare_vectors(recorded, found, bars=FLOAT32_BARS, role="query")
+    _, findings = compare_vectors(recorded, found, bars=FLOAT32, role="query")
     assert all(finding.kind is ErrorKind.GOLDEN for finding in findings)
     return [finding.place for finding in findings]
 
@@ -55,7 +62,7 @@ def places(recorded: Vectors, found: Vectors) -> list[str]:
 def test_equal_vectors_pass(scale: float) -> None:
     """Exactly equal vectors have no finding and no deviation, at any scale."""
     recorded = vectors(scale=scale)
-    worst, findings = compare_vectors(recorded, recorded.copy(), bars=FLOAT32_BARS, role="text")
+    worst, findings = compare_vectors(recorded, recorded.copy(), bars=FLOAT32, role="text")
     assert findings == ()
     assert worst.one_minus_cosine == pytest.approx(0, abs=1e-15)
     assert worst.max_abs == 0
@@ -85,17 +92,17 @@ def test_the_smallest_finetune_is_found(one_minus_cosine: float, scale: float) -
     recorded = vectors(scale=scale)
     found = turned(recorded, one_minus_cosine)
     assert len(places(recorded, found)) == TEXTS
-    worst, _ = compare_vectors(recorded, found, bars=FLOAT32_BARS, role="query")
+    worst, _ = compare_vectors(recorded, found, bars=FLOAT32, role="query")
     assert worst.one_minus_cosine == pytest.approx(one_minus_cosine, rel=0.05)
 
 
 def test_the_bars_lie_between_the_measured_groups() -> None:
     """The recorded bars accept the largest noise measured and refuse the smallest finetune."""
-    assert 1.3e-12 < FLOAT32_BARS.one_minus_cosine < 5e-6
-    assert FLOAT32_BARS.max_abs > 2.4e-7
+    assert 1.3e-12 < FLOAT32.one_minus_cosine < 5e-6
+    assert FLOAT32.max_abs > 2.4e-7
     recorded = vectors()
     found = turned(recorded, 5e-6)
-    assert float(np.abs(found - recorded).max()) > FLOAT32_BARS.max_abs
+    assert float(np.abs(found - recorded).max()) > FLOAT32.max_abs
 
 
 @pytest.mark.parametrize("row", [0, 5, TEXTS - 1])
@@ -114,8 +121,8 @@ def test_what_is_no_number_never_passes(value: float, everywhere: bool) -> None:
     found = recorded.copy()
     found[3, slice(None) if everywhere else 7] = value
     assert len(places(recorded, found)) == 1
-    worst, _ = compare_vectors(recorded, found, bars=FLOAT32_BARS, role="query")
-    assert not worst.one_minus_cosine <= FLOAT32_BARS.one_minus_cosine
+    worst, _ = compare_vectors(recorded, found, bars=FLOAT32, role="query")
+    assert not worst.one_minus_cosine <= FLOAT32.one_minus_cosine
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -142,15 +149,15 @@ def test_a_change_of_the_norm_alone_is_found(factor: float) -> None:
     recorded = vectors()
     found = (recorded * np.float32(factor)).astype(np.float32)
     assert len(places(recorded, found)) == TEXTS
-    worst, _ = compare_vectors(recorded, found, bars=FLOAT32_BARS, role="query")
-    assert worst.one_minus_cosine <= FLOAT32_BARS.one_minus_cosine
+    worst, _ = compare_vectors(recorded, found, bars=FLOAT32, role="query")
+    assert worst.one_minus_cosine <= FLOAT32.one_minus_cosine
     assert worst.norm == pytest.approx(abs(factor - 1), rel=1e-2)
 
 
 def test_the_sign_matters() -> None:
     """Vectors that point the other way are as far away as can be."""
     recorded = vectors()
-    worst, findings = compare_vectors(recorded, -recorded, bars=FLOAT32_BARS, role="text")
+    worst, findings = compare_vectors(recorded, -recorded, bars=FLOAT32, role="text")
     assert len(findings) == TEXTS
     assert worst.one_minus_cosine == pytest.approx(2)
 
@@ -168,12 +175,12 @@ def test_swapped_texts_are_found() -> None:
 def test_another_shape_is_a_finding_of_its_own(shape: tuple[int, ...]) -> None:
     """Vectors of another number or dimension are found as that, and never broadcast."""
     worst, findings = compare_vectors(
-        vectors(), np.ones(shape, np.float32), bars=FLOAT32_BARS, role="query"
+        vectors(), np.ones(shape, np.float32), bars=FLOAT32, role="query"
     )
     (finding,) = findings
     assert finding.kind is ErrorKind.DIMENSION
-    assert not worst.one_minus_cosine <= FLOAT32_BARS.one_minus_cosine
-    assert not worst.norm <= FLOAT32_BARS.norm
+    assert not worst.one_minus_cosine <= FLOAT32.one_minus_cosine
+    assert not worst.norm <= FLOAT32.norm
 
 
 @given(seed=st.integers(0, 1000), size=st.floats(1e-4, 2), row=st.integers(0, TEXTS - 1))
@@ -187,14 +194,16 @@ def test_any_tellable_change_is_found(seed: int, size: float, row: int) -> None:
 
 
 def test_figures_are_json_data() -> None:
-    """A deviation is three plain numbers."""
-    worst, _ = compare_vectors(vectors(), vectors(2), bars=FLOAT32_BARS, role="query")
+    """A deviation is four plain numbers."""
+    worst, _ = compare_vectors(vectors(), vectors(2), bars=FLOAT32, role="query")
     figures = worst.to_dict()
-    assert set(figures) == {"one_minus_cosine", "max_abs", "norm"}
+    assert set(figures) == {"one_minus_cosine", "mean_one_minus_cosine", "max_abs", "norm"}
     assert all(type(figure) is float for figure in figures.values())
 
 
 # --- adapters
+
+TELLABLE = TELLABLE_SHIFT["float32"]
 
 
 def adapted(base: Vectors, shift: float) -> Vectors:
@@ -213,7 +222,7 @@ def test_the_shift_is_the_largest_distance() -> None:
     assert adapter_shift(base, base) == 0
 
 
-@pytest.mark.parametrize("shift", [TELLABLE_SHIFT * 1.01, 0.01, 1.0])
+@pytest.mark.parametrize("shift", [TELLABLE * 5, 0.01, 1.0])
 def test_an_applied_adapter_passes(shift: float) -> None:
     """Vectors that went through the adapter pass, with the noise that float32 has."""
     base = vectors()
@@ -222,7 +231,7 @@ def test_an_applied_adapter_passes(shift: float) -> None:
     assert adapter_applied(turned(recorded, 1.3e-12), base, recorded) is None
 
 
-@pytest.mark.parametrize("shift", [TELLABLE_SHIFT * 1.01, 0.01, 1.0])
+@pytest.mark.parametrize("shift", [TELLABLE * 5, 0.01, 1.0])
 @pytest.mark.parametrize("part", [0.0, 0.17, 0.5, 0.9, 1.1, 2.0, -1.0])
 def test_an_adapter_that_is_not_wholly_applied_is_found(shift: float, part: float) -> None:
     """A missing, half applied or twice applied adapter is found, however small its shift."""
@@ -238,14 +247,14 @@ def test_a_missing_adapter_is_found_where_the_cosine_bar_is_blind() -> None:
     """A missing adapter whose cosine lies under the bar is found by the projection."""
     base = vectors()
     recorded = turned(base, 9e-8)
-    assert adapter_shift(recorded, base) > TELLABLE_SHIFT
+    assert adapter_shift(recorded, base) > TELLABLE
     assert adapter_applied(base, base, recorded) is not None
 
 
 def test_a_shift_too_small_to_tell_is_not_judged() -> None:
     """Below the tellable shift nothing is claimed."""
     base = vectors()
-    assert adapter_applied(base, base, adapted(base, TELLABLE_SHIFT / 2)) is None
+    assert adapter_applied(base, base, adapted(base, TELLABLE / 2)) is None
     assert adapter_applied(base, base, base) is None
 
 
@@ -261,6 +270,100 @@ def test_an_adapter_that_changes_the_dimension_is_not_projected() -> None:
     base = vectors()
     recorded = np.ascontiguousarray(vectors(3)[:, : DIMENSION // 2])
     assert adapter_applied(recorded.copy(), base, recorded) is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_projection_is_the_same_at_any_scale(dtype: str) -> None:
+    """A shift counts in units of the base's norm, so that models that do not normalise are told."""
+    base = vectors()
+    recorded = adapted(base, TELLABLE_SHIFT[dtype] * 2)
+    for scale in (1.0, 1e-3, 1e3):
+        factor = np.float32(scale)
+        for found, applied in ((recorded, True), (base, False)):
+            projection = project(found * factor, base * factor, recorded * factor, dtype=dtype)
+            assert projection is not None
+            assert projection.is_applied() is applied
+            assert projection.applied == pytest.approx(float(applied), abs=0.03)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    dtype=st.sampled_from(DTYPES),
+    shift=st.sampled_from([1.001, 1.5, 10.0, 1e4]),
+    part=st.sampled_from([0.0, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_noise_up_to_the_drift_never_turns_the_answer(
+    seed: int, dtype: str, shift: float, part: float
+) -> None:
+    """Rounding of any direction and the size of the drift makes no adapter applied or missing."""
+    base = vectors(seed).astype(np.float64)
+    direction = vectors(seed + 1).astype(np.float64)
+    moved = base + direction * TELLABLE_SHIFT[dtype] * shift
+    noise = np.random.default_rng(seed).choice([-1, 1]) * direction
+    noise *= DRIFT[dtype] / np.linalg.norm(noise) * 0.98
+    found = base + part * (moved - base) + noise
+    projection = project(
+        found.astype(np.float32), base.astype(np.float32), moved.astype(np.float32), dtype=dtype
+    )
+    assert projection is not None
+    assert projection.margin < 0.5
+    assert projection.is_applied() == (part == 1.0)
+
+
+@given(dtype=st.sampled_from(DTYPES), part=st.floats(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_below_the_tellable_shift_nothing_is_claimed_in_any_dtype(dtype: str, part: float) -> None:
+    """An adapter that does nothing is neither applied nor missing."""
+    base = vectors()
+    recorded = adapted(base, TELLABLE_SHIFT[dtype] * 0.9 * part)
+    assert project(base, base, recorded, dtype=dtype) is None
+    assert (
+        project(np.zeros_like(base), np.zeros_like(base), np.zeros_like(base), dtype=dtype) is None
+    )
+
+
+# --- bars
+
+
+@pytest.mark.parametrize("device_type", ["cpu", "cuda", "mps"])
+def test_fewer_bits_have_wider_bars(device_type: str) -> None:
+    """Every figure grows with the rounding of the dtype, and a mean is never above the largest."""
+    single, half, brain = (bars_for(device_type, dtype) for dtype in DTYPES)
+    for figure in ("one_minus_cosine", "mean_one_minus_cosine", "max_abs", "norm"):
+        assert getattr(single, figure) < getattr(half, figure) < getattr(brain, figure)
+    for bars in (single, half, brain):
+        assert bars.mean_one_minus_cosine <= bars.one_minus_cosine
+    assert DRIFT["float32"] < DRIFT["float16"] < DRIFT["bfloat16"]
+
+
+def test_float32_on_the_cpu_has_the_bars_that_manifests_record() -> None:
+    """A manifest's bars and the table's agree, and the manifest's know no mean of their own."""
+    assert bars_for("cpu", "float32") == Bars.recorded(FLOAT32_BARS)
+    assert FLOAT32.mean_one_minus_cosine == FLOAT32.one_minus_cosine
+
+
+@pytest.mark.parametrize("where", [("cpu", "int8"), ("xpu", "float32"), ("cuda:0", "float32")])
+def test_what_nobody_measured_is_not_judged(where: tuple[str, str]) -> None:
+    """A device or dtype without bars is an error, and never judged by another's."""
+    assert where not in BARS
+    with pytest.raises(UnsupportedError) as caught:
+        bars_for(*where)
+    assert caught.value.kind is ErrorKind.DEVICE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_mean_beyond_its_bar_is_one_finding(dtype: str) -> None:
+    """Texts that are each within their bar, and together are not, are found as all of them."""
+    bars = bars_for("cpu", dtype)
+    between = (bars.mean_one_minus_cosine + bars.one_minus_cosine) / 2
+    recorded = vectors()
+    _, findings = compare_vectors(recorded, turned(recorded, between), bars=bars, role="query")
+    (finding,) = findings
+    assert finding.kind is ErrorKind.GOLDEN
+    assert "mean" in finding.expected
+    _, findings = compare_vectors(recorded, turned(recorded, between, row=2), bars=bars, role="q")
+    assert findings == ()
 
 
 # --- texts

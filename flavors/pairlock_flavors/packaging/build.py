@@ -18,10 +18,9 @@ from pairlock.errors import (
     ErrorKind,
     IntegrityError,
 )
-from pairlock.golden import FLOAT32_BARS, TELLABLE_SHIFT, adapter_shift, golden_texts
+from pairlock.golden import FLOAT32_BARS, adapter_shift, bars_for, golden_texts, project
 from pairlock.manifest import (
     MANIFEST_NAME,
-    GoldenBars,
     GoldenFacts,
     Manifest,
     PeftFacts,
@@ -52,9 +51,9 @@ from pairlock_flavors.torch_runtime.open import (
     golden_result,
 )
 
-_LIVE_BARS = GoldenBars(one_minus_cosine=5e-4, max_abs=5e-2, norm=5e-2)
-"""For a live object on another device or in bfloat16, measured at 1 - cosine 1.3e-4; where it runs
-in float32 on the CPU, the package's own bars are used."""
+_LIVE_BARS = bars_for("cuda", "bfloat16")
+"""For a live object on another device or in half precision: the widest there are. Where it runs in
+float32 on the CPU, the package's own bars are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +119,7 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
         root=root,
         manifest=manifest,
         digest=digest,
-        warnings=_warnings(manifest),
+        warnings=_warnings(manifest, vectors),
         progress=progress,
     )
 
@@ -181,13 +180,18 @@ def _compare_with_live(source: Source, vectors: Vectors, texts: tuple[str, ...])
         )
 
 
-def _warnings(manifest: Manifest) -> tuple[str, ...]:
+def _warnings(manifest: Manifest, vectors: Vectors) -> tuple[str, ...]:
     warnings = []
-    shift = manifest.golden.adapter_shift
-    if shift is not None and shift < TELLABLE_SHIFT:
+    shift, dtype = manifest.golden.adapter_shift, manifest.devices.dtype
+    if shift is not None and not _is_told(vectors, "float32"):
         warnings.append(
-            f"the adapter moves no golden vector by more than {shift:.1e}; below "
-            f"{TELLABLE_SHIFT:.0e} nobody can tell by vectors whether it is applied"
+            f"the adapter changes nothing that vectors can show: it moves no golden vector by more "
+            f"than {shift:.1e}, so nobody can tell whether it is applied"
+        )
+    elif shift is not None and not _is_told(vectors, dtype):
+        warnings.append(
+            f"the adapter moves no golden vector by more than {shift:.1e}: in {dtype}, which this "
+            "package runs in, nobody can tell by vectors whether it is applied; in float32 it shows"
         )
     if "without modules.json" in manifest.provenance.source:
         warnings.append(
@@ -195,3 +199,17 @@ def _warnings(manifest: Manifest) -> tuple[str, ...]:
             "normalise, and that is what was packaged"
         )
     return tuple(warnings)
+
+
+def _is_told(vectors: Vectors, dtype: str) -> bool:
+    """Whether a missing adapter could be told from an applied one in some role.
+
+    An adapter that changes the dimension always can.
+    """
+    for role in Role:
+        base, adapted = vectors[f"base_{role}"], vectors[role.value]
+        if base.shape != adapted.shape:
+            return True
+        if project(adapted, base, adapted, dtype=dtype) is not None:
+            return True
+    return False

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from pairlock.digests import canonical_json
 from pairlock.errors import ErrorKind, Finding, FormatError
-from pairlock.golden import Deviation, adapter_applied, compare_vectors
+from pairlock.golden import Bars, Deviation, adapter_applied, bars_for, compare_vectors
 from pairlock.manifest import GoldenBars, Manifest, Role
 from pairlock.manifest.format import GOLDEN_TEXTS, GOLDEN_VECTORS
+from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 
 Vectors = dict[str, NDArray[np.float32]]
@@ -30,8 +31,8 @@ class GoldenResult:
     findings: tuple[Finding, ...]
 
     def worst(self) -> float:
-        """Largest 1 - cosine of any text in any role."""
-        return max(deviation.one_minus_cosine for deviation in self.deviations.values())
+        """Largest 1 - cosine of any text in any role; 0 where no role was compared."""
+        return max((found.one_minus_cosine for found in self.deviations.values()), default=0.0)
 
 
 def compute_vectors(
@@ -93,27 +94,97 @@ def read_golden(root: Path, manifest: Manifest) -> tuple[Vectors, tuple[str, ...
     return vectors, tuple(texts)
 
 
-def check_golden(embedding: PackageEmbedding, manifest: Manifest, root: Path) -> GoldenResult:
+def check_golden(
+    embedding: PackageEmbedding,
+    manifest: Manifest,
+    root: Path,
+    *,
+    device_type: str = "cpu",
+    dtype: str = "float32",
+) -> GoldenResult:
     """Recompute the golden vectors and compare them with the recorded ones.
 
+    In float32 on the CPU the package's own bars are used; elsewhere those of the device and dtype,
+    which tell gross mistakes and missing adapters, and no small finetune.
+
     Args:
-        embedding: the loaded model, in float32 on the CPU.
+        embedding: the loaded model.
+        manifest: its package's manifest.
+        root: its package's folder.
+        device_type: what it runs on: cpu, cuda or mps.
+        dtype: what it computes in: float32, float16 or bfloat16.
+
+    Returns:
+        The deviations of every role, and a finding for every text beyond a bar.
+
+    Raises:
+        FormatError: the recorded vectors are not what the manifest says they are.
+        UnsupportedError: there are no bars for that device and dtype.
+    """
+    recorded, texts = read_golden(root, manifest)
+    found = compute_vectors(embedding, texts, is_adapter=manifest.kind.is_adapter)
+    if (device_type, dtype) == ("cpu", "float32"):
+        return compare(recorded, found, manifest.golden.bars)
+    return judge(recorded, found, device_type=device_type, dtype=dtype)
+
+
+def check_adapter(embedding: AdapterEmbedding, manifest: Manifest, root: Path) -> GoldenResult:
+    """Put the base's recorded vectors through the adapter, and compare with the recorded outcome.
+
+    It costs no text, so that it is done at every load: the adapter's class is code that is in no
+    package, and another activation has the same tensors.
+
+    Args:
+        embedding: the loaded adapter.
         manifest: its package's manifest.
         root: its package's folder.
 
     Returns:
-        The deviations of every role, and a finding for every text beyond a bar.
+        The deviations of the roles that the adapter transforms.
+
+    Raises:
+        FormatError: the recorded vectors are not what the manifest says they are.
     """
-    recorded, texts = read_golden(root, manifest)
-    return compare(
-        recorded,
-        compute_vectors(embedding, texts, is_adapter=manifest.kind.is_adapter),
-        manifest.golden.bars,
-    )
+    recorded, _ = read_golden(root, manifest)
+    names = [role.value for role in embedding.adapted_roles]
+    bases = {f"base_{name}": recorded[f"base_{name}"] for name in names}
+    expected = {name: recorded[name] for name in names}
+    found = {name: embedding.adapt(recorded[f"base_{name}"]) for name in names}
+    bars = bars_for(embedding.device.partition(":")[0], "float32")  # whatever the base runs in
+    return compare({**expected, **bases}, {**found, **bases}, bars)
 
 
-def compare(recorded: Vectors, found: Vectors, bars: GoldenBars) -> GoldenResult:
-    """Compare two sets of golden vectors."""
+def judge(recorded: Vectors, found: Vectors, *, device_type: str, dtype: str) -> GoldenResult:
+    """Compare golden vectors that were computed on a device in a dtype with recorded ones.
+
+    Args:
+        recorded: computed in float32 on the CPU.
+        found: computed elsewhere, for the same texts; every name in `recorded`.
+        device_type: where: cpu, cuda or mps.
+        dtype: in what: float32, float16 or bfloat16.
+
+    Returns:
+        The deviations of every role, and a finding for every text beyond a bar.
+
+    Raises:
+        UnsupportedError: there are no bars for that device and dtype.
+    """
+    return compare(recorded, found, bars_for(device_type, dtype), dtype=dtype)
+
+
+def compare(
+    recorded: Vectors, found: Vectors, bars: GoldenBars | Bars, *, dtype: str = "float32"
+) -> GoldenResult:
+    """Compare two sets of golden vectors.
+
+    Args:
+        recorded: the one, with base vectors where there is an adapter.
+        found: the other.
+        bars: the largest allowed differences.
+        dtype: what `found` was computed in, for the projection.
+    """
+    if isinstance(bars, GoldenBars):
+        bars = Bars.recorded(bars)
     deviations: dict[str, Deviation] = {}
     findings: list[Finding] = []
     for name, expected in sorted(recorded.items()):
@@ -122,7 +193,7 @@ def compare(recorded: Vectors, found: Vectors, bars: GoldenBars) -> GoldenResult
     for role in Role:
         base = recorded.get(f"base_{role}")
         if base is not None and (
-            finding := adapter_applied(found[role.value], base, recorded[role.value])
+            finding := adapter_applied(found[role.value], base, recorded[role.value], dtype=dtype)
         ):
             findings.insert(0, finding)
     return GoldenResult(deviations=deviations, findings=tuple(findings))

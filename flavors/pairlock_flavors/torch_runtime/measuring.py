@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from pairlock.manifest import GoldenBars, Manifest, Role
-from pairlock.receipts import receipt
+from pairlock.manifest import Manifest, Role
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.golden_vectors import compare, compute_vectors, read_golden
+from pairlock_flavors.torch_runtime.golden_vectors import check_golden
 from pairlock_flavors.torch_runtime.placement.live_tensors import counting
 from pairlock_flavors.torch_runtime.placement.machine import cpu_name
 from pairlock_flavors.torch_runtime.placement.trial import long_text
@@ -25,14 +24,6 @@ _MOST_SECONDS = 20.0
 """A measurement of many texts ends with the batch in which this is over."""
 
 _QUERIES = 30
-
-_HALF_BARS = {
-    "float16": GoldenBars(one_minus_cosine=1e-5, max_abs=5e-3, norm=5e-3),
-    "bfloat16": GoldenBars(one_minus_cosine=5e-4, max_abs=5e-2, norm=5e-2),
-}
-"""MiniLM on the CPU deviates by 1 - cosine 1.5e-6 in float16 and 1.3e-4 in bfloat16. The difference
-of unit vectors is sqrt(2 (1 - cosine)) long, so that no component exceeds `max_abs` before the
-cosine exceeds its own bar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +96,11 @@ def measure(
     Raises:
         FormatError: the golden vectors are not what the manifest says they are.
     """
-    recorded, golden_texts = read_golden(root, manifest)
-    found = compute_vectors(embedding, golden_texts)
-    bars = _HALF_BARS.get(receipt(embedding).dtype, manifest.golden.bars)
-    result = compare(recorded, found, bars)
+    device_type = torch.device(embedding.device).type
+    result = check_golden(embedding, manifest, root, device_type=device_type, dtype=embedding.dtype)
     batch_size = manifest.devices.batch_size
     count = texts or 2 * batch_size
     longest = long_text(manifest.encode.max_seq_length)
-    device_type = torch.device(embedding.device).type
     short_speed = _speed(embedding, _SHORT_TEXT, batch_size, count)
     long_speed = _speed(embedding, longest, batch_size, count)
     times = _query_times(embedding)

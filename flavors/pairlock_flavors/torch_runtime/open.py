@@ -6,21 +6,26 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+import torch
+
 from pairlock.bases import Base, open_base
 from pairlock.catalog import Located
 from pairlock.config import Settings
 from pairlock.errors import ErrorKind, IntegrityError, PairlockError
 from pairlock.hashing import ProvedFiles
-from pairlock.manifest import Kind
 from pairlock.packages import Package, open_package
 from pairlock.progress import Progress
 from pairlock.receipts import BaseReceipt, Check, Receipt
 from pairlock.resolution import age_s
 from pairlock_flavors.torch_runtime.assemble import Identity, Parts, Placement, assemble
+from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.foreign_classes import allowed_classes
-from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, check_golden
-from pairlock_flavors.torch_runtime.placement.devices import Choice, choose_device
+from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, check_adapter, check_golden
+from pairlock_flavors.torch_runtime.placement.choosing import Candidate, choose
+from pairlock_flavors.torch_runtime.placement.choosing import Wish as DeviceWish
+from pairlock_flavors.torch_runtime.placement.machine import machine_states
+from pairlock_flavors.torch_runtime.placement.walking import Choice, first_that_fits
 
 GOLDEN_PLACEMENT = Placement(device="cpu", dtype="float32")
 """Golden vectors are recorded and compared in float32 on the CPU, whatever the model runs in."""
@@ -118,14 +123,12 @@ class _Opening:
         )
         if package.manifest.base is not None and (self.wish.base or self.settings.rehash):
             self.open_base()  # the caller wants just this one proved, or all of it again
-        choice = choose_device(self.wish.device, package.manifest.devices.order)
-        placement = Placement(
-            device=choice.device,
-            dtype=self.wish.dtype or package.manifest.devices.dtype,
-            merge=self.wish.merge,
-        )
+        wished = DeviceWish(device=self.wish.device, dtype=self.wish.dtype)
+        plan = choose(package.manifest.devices, machine_states(wished.device), wished)
         try:
-            embedding, result = self._assemble(parts, package.digest, placement)
+            (embedding, proofs), choice = first_that_fits(
+                plan, lambda candidate: self._attempt(parts, package.digest, candidate)
+            )
         except PairlockError:
             for files in self.proved:
                 files.check_unchanged()  # says so, if that is why
@@ -133,7 +136,7 @@ class _Opening:
         for files in self.proved:
             files.check_unchanged()
         embedding._pairlock_receipt = _receipt(
-            package, self.base, embedding, choice, placement, result, self.proved
+            package, self.base, embedding, choice, proofs, self.proved
         )
         embedding._allowed = self.settings.allowed_classes
         return embedding
@@ -149,20 +152,43 @@ class _Opening:
             )
         return self.base
 
-    def _assemble(
-        self, parts: Parts, digest: str, placement: Placement
-    ) -> tuple[PackageEmbedding, GoldenResult | None]:
-        uri = self.located.uri
-        identity = Identity(uri=uri, package_digest=digest, base=self.wish.base)
-        with self.progress.step("load"):
-            embedding = assemble(parts, identity=identity, placement=placement)
-        if not self.wish.golden:
-            return embedding, None
-        with self.progress.step("golden vectors"):
-            result = _golden_result(parts, identity, embedding)
-        if result.findings:
-            raise golden_error(uri, result)
-        return embedding, result
+    def _attempt(
+        self, parts: Parts, digest: str, candidate: Candidate
+    ) -> tuple[PackageEmbedding, list[Check]]:
+        """Put the model on a device, and prove it there."""
+        placement = Placement(device=candidate.device, dtype=candidate.dtype, merge=self.wish.merge)
+        identity = Identity(uri=self.located.uri, package_digest=digest, base=self.wish.base)
+        try:
+            with self.progress.step("load"):
+                embedding = assemble(parts, identity=identity, placement=placement)
+            return embedding, self._prove(parts, identity, embedding)
+        except Exception:
+            if candidate.device.startswith("cuda"):
+                torch.cuda.empty_cache()  # for whatever is tried next
+            raise
+
+    def _prove(self, parts: Parts, identity: Identity, embedding: PackageEmbedding) -> list[Check]:
+        """What digests cannot say: that the libraries and the device compute what was recorded."""
+        manifest, root, uri = parts.manifest, parts.root, self.located.uri
+        proofs = []
+        if isinstance(embedding, AdapterEmbedding):
+            result = check_adapter(embedding, manifest, root)
+            proofs.append(_proof("adapter", "on the base's recorded vectors", result, uri))
+        is_recorded_way = (embedding.device, embedding.dtype) == ("cpu", manifest.devices.dtype)
+        if not is_recorded_way:
+            with self.progress.step("golden vectors"):
+                device_type = embedding.device.partition(":")[0]
+                result = check_golden(
+                    embedding, manifest, root, device_type=device_type, dtype=embedding.dtype
+                )
+            where = f"in {embedding.dtype} on {embedding.device}"
+            proofs.append(_proof("golden vectors there", where, result, uri))
+        # code that is in no package can only be proved by what it computes
+        if self.wish.golden or manifest.encode.foreign_modules:
+            with self.progress.step("golden vectors"):
+                result = _golden_result(parts, identity, embedding)
+            proofs.append(_proof("golden vectors", "in float32 on the CPU", result, uri))
+        return proofs
 
 
 def golden_result(package: Package, base: Base | None, settings: Settings) -> GoldenResult:
@@ -200,17 +226,23 @@ def _golden_result(parts: Parts, identity: Identity, embedding: PackageEmbedding
     return check_golden(embedding, parts.manifest, parts.root)
 
 
-def golden_error(uri: str, result: GoldenResult) -> IntegrityError:
-    """The error for a model whose bytes are right and whose vectors are not."""
-    return IntegrityError(
-        f"{uri} does not compute the vectors that were recorded when it was packaged",
-        kind=result.findings[0].kind,
-        checked="golden vectors, in float32 on the CPU",
-        findings=result.findings,
-        done="nothing was loaded",
-        hint="the bytes are right, so a library differs: install the versions in the package's "
-        "requirements.txt, or compare `pairlock show` with `pairlock doctor`",
-    )
+def _proof(name: str, where: str, result: GoldenResult, uri: str) -> Check:
+    """The check that a comparison passed.
+
+    Raises:
+        IntegrityError: it did not: the bytes are right, and the vectors are not.
+    """
+    if result.findings:
+        raise IntegrityError(
+            f"{uri} does not compute the vectors that were recorded when it was packaged",
+            kind=result.findings[0].kind,
+            checked=f"{name}, {where}",
+            findings=result.findings,
+            done="nothing was loaded",
+            hint="the bytes are right, so a library differs: install the versions in the package's "
+            "requirements.txt, or compare `pairlock show` with `pairlock doctor`",
+        )
+    return Check(name=name, detail=f"{where}, 1 - cosine at most {result.worst():.1e}")
 
 
 def library_versions() -> dict[str, str]:
@@ -229,8 +261,7 @@ def _receipt(
     base: Base | None,
     embedding: PackageEmbedding,
     choice: Choice,
-    placement: Placement,
-    golden: GoldenResult | None,
+    proofs: list[Check],
     proved: list[ProvedFiles],
 ) -> Receipt:
     manifest = package.manifest
@@ -252,9 +283,7 @@ def _receipt(
     structure = "modules, pooling, maximum length, dimension"
     structure += ", adapter tensors" if manifest.adapter is not None else ""
     checks.append(Check(name="structure", detail=structure))
-    if golden is not None:
-        detail = f"{manifest.golden.texts} texts, 1 - cosine at most {golden.worst():.1e}"
-        checks.append(Check(name="golden vectors", detail=detail))
+    checks += proofs
     return Receipt(
         requested=package.located.requested,
         uri=package.located.uri,
@@ -264,8 +293,9 @@ def _receipt(
         dimension=manifest.dimension,
         device=choice.device,
         device_reason=choice.reason,
-        dtype=placement.dtype,
-        merged=placement.merges if manifest.kind is Kind.PEFT else None,
+        passed_over=choice.passed_over,
+        dtype=choice.dtype,
+        merged=embedding.merge,
         runtime="torch",
         base=base_receipt,
         checks=tuple(checks),

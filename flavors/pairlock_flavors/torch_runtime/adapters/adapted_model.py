@@ -38,8 +38,10 @@ class AdaptedModel:
     def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts in one role: (n_texts, dim) float32."""
         found = self.base.encode(texts, role)
-        if role not in self.transforms:
-            return found
+        return self.adapt(found) if role in self.transforms else found
+
+    def adapt(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put vectors of the base through the adapter: (n, base dimension) to (n, dimension)."""
         with torch.inference_mode():
-            adapted = self.adapter(torch.from_numpy(found).to(self.base.device))
+            adapted = self.adapter(torch.from_numpy(vectors).to(self.base.device))
         return np.asarray(adapted.cpu().numpy(), dtype=np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.embeddings.adapter import AdapterEmbeddingModel
 from numpy.typing import NDArray
 
@@ -27,6 +28,8 @@ class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):
 
     transforms: tuple[str, ...]
 
+    _adapted: AdaptedModel = PrivateAttr()
+
     def __init__(
         self,
         base_model: FullEmbedding,
@@ -39,7 +42,7 @@ class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):
             **{"embed_batch_size": CALL_SIZE, **fields},
             transforms=tuple(role.value for role in model.transforms),
         )
-        self._encoder = model
+        self._encoder = self._adapted = model
         # AdapterEmbeddingModel's own private attributes, for code that reads them
         self._base_embed_model = base_model
         self._adapter = model.adapter
@@ -56,6 +59,10 @@ class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):
     def adapted_roles(self) -> tuple[Role, ...]:
         """The roles whose vectors pass through the adapter."""
         return tuple(Role(role) for role in self.transforms)
+
+    def adapt(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put vectors of the base through the adapter: (n, base dimension) to (n, dimension)."""
+        return self._adapted.adapt(vectors)
 
     def base_vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts by the base alone: (n_texts, base dimension) float32."""
