@@ -40,6 +40,7 @@ from pairlock_flavors.packaging.build import Built, build_package
 from pairlock_flavors.packaging.draft import Options
 from pairlock_flavors.packaging.sources import open_source
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.torch_runtime.foreign_classes import allowed_classes
 from pairlock_flavors.torch_runtime.open import Wish, open_embedding
 
 __all__ = [
@@ -74,6 +75,7 @@ def save_model(
     text_instruction: str | None = None,
     normalize: bool | None = None,
     adapter_class: str | None = None,
+    allow: Iterable[str] = (),
     metadata: dict[str, Any] | None = None,
     **kwargs: Any,  # noqa: ARG001 - MLflow passes on every argument of log
 ) -> None:
@@ -89,6 +91,7 @@ def save_model(
         normalize: whether to normalise after the model's modules; None for what the model says.
         adapter_class: the class of a LlamaIndex adapter's folder, where it is another package's:
             `package.module:Class`. The package names it and holds none of its code.
+        allow: classes of other packages that a model may be made of, as `pairlock.load` takes them.
         metadata: kept in MLflow's `MLmodel`.
         **kwargs: ignored; MLflow passes on whatever `log` was given.
 
@@ -102,6 +105,7 @@ def save_model(
         query_instruction=query_instruction,
         text_instruction=text_instruction,
         normalize=normalize,
+        allowed=allowed_classes(current_settings(allow=allow)),
     )
     with _storage_errors(target.parent), staged(target) as folder:
         if isinstance(model, Built):
@@ -114,7 +118,7 @@ def save_model(
                 ignore=shutil.ignore_patterns(PAYLOAD) if payload_is_stored else None,
             )
         else:
-            with open_source(model, adapter_class=adapter_class) as source:
+            with open_source(model, adapter_class=adapter_class, allowed=options.allowed) as source:
                 built = build_package(source, folder, options, progress=SILENT)
         _mlflow.write_model_files(
             folder, built.manifest, built.digest, model=mlflow_model, metadata=metadata
@@ -156,6 +160,7 @@ def log_package(
     text_instruction: str | None = None,
     normalize: bool | None = None,
     adapter_class: str | None = None,
+    allow: Iterable[str] = (),
     metadata: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
     progress: Progress = SILENT,
@@ -169,7 +174,7 @@ def log_package(
 
     Args:
         model: as `save_model`, and so are `base`, `query_instruction`, `text_instruction`,
-            `normalize`, `adapter_class` and `metadata`.
+            `normalize`, `adapter_class`, `allow` and `metadata`.
         name: the logged model's name; the registered name when left out.
         registered_model_name: register a version under this name.
         base: see `model`.
@@ -177,6 +182,7 @@ def log_package(
         text_instruction: see `model`.
         normalize: see `model`.
         adapter_class: see `model`.
+        allow: see `model`.
         metadata: see `model`.
         tags: more tags for the logged model and the version.
         progress: told about the work.
@@ -197,11 +203,12 @@ def log_package(
         query_instruction=query_instruction,
         text_instruction=text_instruction,
         normalize=normalize,
+        allowed=allowed_classes(current_settings(allow=allow)),
     )
     with TemporaryDirectory(prefix="pairlock-") as folder:
         with (
             _storage_errors(Path(folder)),
-            open_source(model, adapter_class=adapter_class) as source,
+            open_source(model, adapter_class=adapter_class, allowed=options.allowed) as source,
         ):
             built = build_package(source, Path(folder), options, progress=progress)
         with _storage_errors(Path(folder)):

@@ -182,20 +182,26 @@ def _sparse_encoder(folder: Path) -> None:
 
 
 def _unproved_module(folder: Path) -> None:
-    router = {"type": "sentence_transformers.base.modules.router.Router"}
-    _rewrite(folder / "modules.json", lambda found: [*found[:-1], {**found[-1], **router}])
+    images = {"type": "sentence_transformers.sentence_transformer.modules.clip_model.CLIPModel"}
+    _rewrite(folder / "modules.json", lambda found: [*found[:-1], {**found[-1], **images}])
 
 
 @pytest.mark.parametrize(
-    "change", [_own_module, _own_architecture, _sparse_encoder, _unproved_module]
+    ("change", "kind"),
+    [
+        (_own_module, ErrorKind.CLASS_NOT_ALLOWED),
+        (_own_architecture, ErrorKind.KIND_UNSUPPORTED),
+        (_sparse_encoder, ErrorKind.KIND_UNSUPPORTED),
+        (_unproved_module, ErrorKind.KIND_UNSUPPORTED),
+    ],
 )
 def test_models_that_need_other_code_are_refused(
-    change: Callable[[Path], None], tiny_model: Path, tmp_path: Path, registry: Any
+    change: Callable[[Path], None], kind: ErrorKind, tiny_model: Path, tmp_path: Path, registry: Any
 ) -> None:
     """Code that an artifact brings along, and kinds that are not proved, are not packaged."""
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     change(folder)
-    refused(folder, registry, UnsupportedError, ErrorKind.KIND_UNSUPPORTED)
+    refused(folder, registry, UnsupportedError, kind)
 
 
 def test_a_dense_module_with_its_own_activation_is_refused(

@@ -284,27 +284,137 @@ def test_an_encoder_of_another_kind_is_refused(tmp_path: Path, type_: str) -> No
 @pytest.mark.parametrize(
     "type_",
     [
-        "my_package.MyModule",
-        "modeling.Transformer",
-        "os.system",
-        "sentence_transformersx.models.Transformer",
-        "x.sentence_transformers.models.Transformer",
         f"{ST}.Transformer\n",
+        "Transformer",
+        "my_package.MyModule()",
+        "my package.MyModule",
         "",
         None,
-        f"{ST}.Router",
-        f"{ST}.StaticEmbedding",
-        f"{ST}.Dropout",
+        f"{ST}.CLIPModel",
         "sentence_transformers.sparse_encoder.models.SpladePooling",
+        "sentence_transformers.SentenceTransformer",
     ],
 )
-def test_another_module_is_refused(tmp_path: Path, type_: str | None) -> None:
-    """Code that a folder brings along, and modules that are not proved, are refused."""
-    modules = [*MODULES, {"idx": 3, "name": "3", "path": "3_Other", "type": type_}]
-    assert_unsupported(tmp_path, {**MODEL, "modules.json": modules})
+@pytest.mark.parametrize("allowed", [frozenset(), None, frozenset({"a:B"})], ids=str)
+def test_another_module_is_refused(
+    tmp_path: Path, type_: str | None, allowed: frozenset[str] | None
+) -> None:
+    """Modules that are not proved, and what is no class, are refused whatever is allowed."""
+    files = {**MODEL, "modules.json": [*MODULES, foreign(type_)]}
+    with pytest.raises(UnsupportedError) as caught:
+        recognise(listing_of(LocalStore(write(tmp_path, files))), allowed)
+    assert caught.value.kind is ErrorKind.KIND_UNSUPPORTED
 
 
-@pytest.mark.parametrize("prefix", [ST, "sentence_transformers.base.modules"])
+FOREIGN = [
+    "my_package.MyModule",
+    "modeling.Transformer",
+    "os.system",
+    "sentence_transformersx.models.Transformer",
+    "x.sentence_transformers.models.Transformer",
+]
+
+
+def foreign(type_: str | None) -> dict[str, Any]:
+    return {"idx": 3, "name": "3", "path": "3_Other", "type": type_}
+
+
+@pytest.mark.parametrize("type_", FOREIGN)
+def test_a_class_of_another_package_has_to_be_allowed(tmp_path: Path, type_: str) -> None:
+    """A class that Sentence-Transformers does not ship is refused by name until it is allowed."""
+    path = ":".join(type_.rsplit(".", 1))
+    files = {**MODEL, "modules.json": [*MODULES, foreign(type_)], "3_Other/config.json": {}}
+    listing = listing_of(LocalStore(write(tmp_path, files)))
+    for allowed in (frozenset[str](), frozenset({f"{path}x", type_, "other:Class"})):
+        with pytest.raises(UnsupportedError) as caught:
+            recognise(listing, allowed)
+        assert caught.value.kind is ErrorKind.CLASS_NOT_ALLOWED
+        assert path in caught.value.hint
+    for allowed_now in (frozenset({path}), None):
+        layout = recognise(listing, allowed_now)
+        assert isinstance(layout, SentenceTransformersLayout)
+        assert layout.modules[-1].foreign == path
+
+
+def test_what_belongs_to_an_allowed_class(tmp_path: Path) -> None:
+    """Its configuration, weights and tokenizer belong; its code, pickles and adapters never do."""
+    taken = ("gate_config.json", "config.json", "model.safetensors", "tokenizer.json")
+    left = ("gate.py", "weights.pt", "notes.txt", "data/x.json")
+    files = {**MODEL, "modules.json": [*MODULES, foreign("acme.Gate")]}
+    files |= {f"3_Other/{name}": {} for name in (*taken, *left)}
+    listing = listing_of(LocalStore(write(tmp_path, files)))
+    layout = recognise(listing, frozenset({"acme:Gate"}))
+    assert isinstance(layout, SentenceTransformersLayout)
+    belonging = {path for path in layout.belonging if path.startswith("3_Other/")}
+    assert belonging == {f"3_Other/{name}" for name in taken}
+    assert {path for path, _ in layout.left_out} == {f"3_Other/{name}" for name in left}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("adapter_config.json", {}, ErrorKind.KIND_UNSUPPORTED),
+        ("config.json", {"auto_map": {}}, ErrorKind.KIND_UNSUPPORTED),
+        ("tokenizer_config.json", {"auto_map": {}}, ErrorKind.KIND_UNSUPPORTED),
+        ("pytorch_model.bin", b"", ErrorKind.UNSAFE_PICKLE),
+    ],
+)
+def test_an_allowed_class_brings_nothing_else_along(
+    tmp_path: Path, name: str, content: Any, kind: ErrorKind
+) -> None:
+    """To allow a class allows neither other code, nor an adapter, nor a pickle."""
+    files = {**MODEL, "modules.json": [*MODULES, foreign("acme.Gate")], f"3_Other/{name}": content}
+    with pytest.raises(PairlockError) as caught:
+        recognise(listing_of(LocalStore(write(tmp_path, files))), frozenset({"acme:Gate"}))
+    assert caught.value.kind is kind
+
+
+ROUTED: Files = {
+    "modules.json": [{"idx": 0, "name": "0", "path": "", "type": f"{ST}.Router"}, MODULES[2]],
+    "router_config.json": {
+        "types": {
+            "query_0_StaticEmbedding": f"{ST}.StaticEmbedding",
+            "document_0_Transformer": f"{ST}.Transformer",
+        },
+        "structure": {"query": ["query_0_StaticEmbedding"], "document": ["document_0_Transformer"]},
+        "parameters": {},
+    },
+    "query_0_StaticEmbedding/model.safetensors": b"1",
+    "query_0_StaticEmbedding/tokenizer.json": {},
+    **{f"document_0_Transformer/{name}": content for name, content in ENCODER.items()},
+}
+
+
+def test_the_folders_of_routes_belong(tmp_path: Path) -> None:
+    """A Router's configuration and its modules' folders belong, and nothing else beside them."""
+    junk = {"config.json": {}, "model.safetensors": b"", "audio_0_Other/config.json": {}}
+    layout = sentence_transformers(tmp_path, {**ROUTED, **junk})
+    assert layout.belonging == tuple(sorted(ROUTED))
+    assert [(m.place, m.folder, m.name) for m in layout.modules] == [
+        ((0,), "", "Router"),
+        ((0, "query", 0), "query_0_StaticEmbedding", "StaticEmbedding"),
+        ((0, "document", 0), "document_0_Transformer", "Transformer"),
+        ((1,), "2_Normalize", "Normalize"),
+    ]
+
+
+def test_code_in_a_route_is_refused(tmp_path: Path) -> None:
+    """A route's module is held to the rules of any module."""
+    config = {"model_type": "bert", "auto_map": {"AutoModel": "modeling.Model"}}
+    assert_unsupported(tmp_path / "a", {**ROUTED, "document_0_Transformer/config.json": config})
+    adapter = {"document_0_Transformer/adapter_config.json": {}}
+    assert_unsupported(tmp_path / "b", {**ROUTED, **adapter})
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        ST,
+        "sentence_transformers.base.modules",
+        "sentence_transformers.models.Pooling",
+        "sentence_transformers.sentence_transformer.modules.pooling",
+    ],
+)
 def test_old_and_new_module_paths_are_known(tmp_path: Path, prefix: str) -> None:
     """Modules are known by the paths that older and newer releases write."""
     modules = [{**m, "type": m["type"].replace(ST, prefix)} for m in MODULES]
@@ -377,7 +487,7 @@ def test_a_dense_pickle_is_refused(tmp_path: Path) -> None:
         [{"path": "a/../../x", "type": f"{ST}.Transformer"}],
         [{"path": "a\\..\\x", "type": f"{ST}.Transformer"}],
         [{"path": "a/", "type": f"{ST}.Transformer"}],
-        [{"path": ".", "type": f"{ST}.Transformer"}],
+        [{"path": "./x", "type": f"{ST}.Transformer"}],
     ],
     ids=json.dumps,
 )

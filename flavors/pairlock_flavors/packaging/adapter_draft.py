@@ -129,7 +129,9 @@ def _load_base(source: AdapterSource, options: Options, progress: Progress) -> _
         )
     found = find_base(asked, settings=current_settings(), progress=progress)
     with progress.step("load base"):
-        model = load_sentence_transformer(found.folder(), device="cpu", dtype=None)
+        model = load_sentence_transformer(
+            found.folder(), device="cpu", dtype=None, allowed=options.allowed
+        )
         return _LoadedBase(
             found=found,
             model=model,

@@ -37,11 +37,12 @@ from pairlock.manifest.format import (
     MODEL_FOLDER,
 )
 from pairlock.progress import Progress
+from pairlock_flavors.packaging.probing import probe_dimension
 from pairlock_flavors.packaging.sources import ModelSource
 from pairlock_flavors.torch_runtime.models.description import (
     describe,
-    missing_weights,
     saved_dtype,
+    weight_findings,
 )
 from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer
 from pairlock_flavors.torch_runtime.open import (
@@ -61,6 +62,8 @@ class Options:
     query_instruction: str | None = None
     text_instruction: str | None = None
     normalize: bool | None = None
+    allowed: frozenset[str] = frozenset()
+    """Classes of other packages that a model may be made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +109,15 @@ def draft_model(source: ModelSource, root: Path, options: Options, *, progress: 
     records = _copy_model(source, root / MODEL_FOLDER, progress)
     with progress.step("check weights"):
         folder = root / MODEL_FOLDER
-        model = load_sentence_transformer(nullcontext(folder), device="cpu", dtype=None)
-        if missing := missing_weights(model, folder / source.layout.encoder_folder):
-            raise _missing(source.store.location, missing)
+        model = load_sentence_transformer(
+            nullcontext(folder), device="cpu", dtype=None, allowed=options.allowed
+        )
+        if findings := weight_findings(model, folder, source.layout.modules):
+            raise _made_up(source.store.location, findings)
         settings = settled(source.settings or describe(model), options)
-        dtype, own = checked_dtype(model), int(model.get_embedding_dimension())
+        dtype = checked_dtype(model)
+        where = source.store.location
+        dimension = probe_dimension(model, settings, dtype=dtype, where=where)
     with progress.step("try a batch"):
         devices = measure_hints(
             model,
@@ -122,7 +129,7 @@ def draft_model(source: ModelSource, root: Path, options: Options, *, progress: 
         Kind.FULL,
         records,
         settings,
-        dimension=min(own, settings.truncate_dim or own),
+        dimension=dimension,
         devices=devices,
         provenance=provenance_of(source.source, source.layout.left_out),
     )
@@ -210,16 +217,14 @@ def provenance_of(source: str, left_out: Iterable[tuple[str, str]]) -> Provenanc
     )
 
 
-def _missing(where: str, missing: list[str]) -> IntegrityError:
+def _made_up(where: str, findings: tuple[Finding, ...]) -> IntegrityError:
     return IntegrityError(
-        f"weights are missing from {where}",
-        kind=ErrorKind.TENSOR_KEYS,
-        checked="the tensors that the architecture needs",
-        findings=[
-            Finding(kind=ErrorKind.TENSOR_KEYS, place=name, expected="a tensor", found="nothing")
-            for name in missing[:20]
-        ],
-        found=f"{len(missing)} missing",
-        done="nothing was written; a library would make them up at random",
-        hint="save the model again with SentenceTransformer.save",
+        f"the files in {where} do not hold the weights of the model that they make",
+        kind=findings[0].kind,
+        checked="every tensor of the loaded model against the files",
+        findings=findings[:20],
+        found=f"{len(findings)} missing or changed",
+        done="nothing was written; a library would make them up",
+        hint="save the model again with SentenceTransformer.save; where it does not read what it "
+        "saved (WordWeights), put the weights into the module's configuration",
     )

@@ -117,7 +117,12 @@ Source = ModelSource | AdapterSource
 
 
 @contextmanager
-def open_source(source: object, *, adapter_class: str | None = None) -> Iterator[Source]:
+def open_source(
+    source: object,
+    *,
+    adapter_class: str | None = None,
+    allowed: frozenset[str] = frozenset(),
+) -> Iterator[Source]:
     """Recognise what was handed in.
 
     Args:
@@ -125,6 +130,7 @@ def open_source(source: object, *, adapter_class: str | None = None) -> Iterator
             `AdapterEmbeddingModel` or a `PeftModel`.
         adapter_class: the class of a folder that LlamaIndex's `BaseAdapter.save` wrote, where it is
             another package's.
+        allowed: classes of other packages that a model may be made of.
 
     Yields:
         The model or adapter; a live object's files are there as long as the context.
@@ -136,12 +142,12 @@ def open_source(source: object, *, adapter_class: str | None = None) -> Iterator
         IntegrityError: a pickle in it cannot be read safely.
     """
     if isinstance(source, str | os.PathLike):
-        yield _from_folder(Path(source), adapter_class)
+        yield _from_folder(Path(source), adapter_class, allowed)
     elif isinstance(source, AdapterEmbeddingModel):
         yield _from_adapter(source)
     elif isinstance(source, HuggingFaceEmbedding | SentenceTransformer):
         with TemporaryDirectory(prefix="pairlock-live-") as folder:
-            yield _from_model(source, Path(folder) / "model")
+            yield _from_model(source, Path(folder) / "model", allowed)
     elif _is_peft_model(source):
         with TemporaryDirectory(prefix="pairlock-live-") as folder:
             yield _from_peft_model(source, Path(folder))
@@ -158,7 +164,7 @@ def open_source(source: object, *, adapter_class: str | None = None) -> Iterator
         )
 
 
-def _from_folder(path: Path, adapter_class: str | None) -> Source:
+def _from_folder(path: Path, adapter_class: str | None, allowed: frozenset[str]) -> Source:
     path = absolute_folder(path)
     if not path.is_dir():
         raise NotFoundError(
@@ -173,7 +179,7 @@ def _from_folder(path: Path, adapter_class: str | None) -> Source:
     store = LocalStore(path, follow_links=True)
     if adapter_class is not None:
         return _from_custom_folder(store, adapter_class)
-    layout = recognise(listing_of(store))
+    layout = recognise(listing_of(store), allowed)
     if isinstance(layout, SentenceTransformersLayout):
         return ModelSource(store=store, layout=layout, source=layout.source)
     if isinstance(layout, PeftLayout):
@@ -235,7 +241,7 @@ def _from_peft_model(source: Any, path: Path) -> PeftSource:
 
 
 def _from_model(
-    source: HuggingFaceEmbedding | SentenceTransformer, path: Path
+    source: HuggingFaceEmbedding | SentenceTransformer, path: Path, allowed: frozenset[str]
 ) -> ModelSource | PeftSource:
     if isinstance(source, SentenceTransformer):
         model, settings = source, describe(source)
@@ -243,7 +249,7 @@ def _from_model(
         model, settings = source._model, _wrapper_settings(source)
     model.save(str(path), create_model_card=False, safe_serialization=True)
     store = LocalStore(path)
-    layout = recognise(listing_of(store))
+    layout = recognise(listing_of(store), allowed)
     if isinstance(source, SentenceTransformer):
         live = LiveCheck(embed=_sentence_embedder(source), exact=_is_exact(source))
     else:

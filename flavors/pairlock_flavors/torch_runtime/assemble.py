@@ -89,7 +89,9 @@ class Parts:
         if self.manifest.base is not None:
             base = self.base()
             folder, loaded_from = base.folder(), base.requested
-        model = load_sentence_transformer(folder, device=placement.device, dtype=placement.dtype)
+        model = load_sentence_transformer(
+            folder, device=placement.device, dtype=placement.dtype, allowed=self.allowed
+        )
         return ResidentModel(self.key(placement), model, loaded_from=loaded_from)
 
 

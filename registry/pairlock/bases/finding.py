@@ -138,7 +138,7 @@ def _remote_folder(
 
 
 def _belonging(located: Located, store: Store) -> tuple[str, ...]:
-    layout = recognise(listing_of(store))
+    layout = recognise(listing_of(store), allowed=None)
     if not isinstance(layout, SentenceTransformersLayout):
         raise not_a_base(located, "an adapter")
     return tuple(layout.belonging)

@@ -316,7 +316,7 @@ def _belonging_entries(store: LocalStore, pin: BasePin) -> dict[str, Entry]:
     entries = store.entries()
     pinned = {record.path for record in pin.files}
     try:
-        layout = recognise(listing_of(store))
+        layout = recognise(listing_of(store), allowed=None)
     except PairlockError:
         belonging = pinned  # damaged: the comparison below says what is wrong
     else:

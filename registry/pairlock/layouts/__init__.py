@@ -7,6 +7,7 @@ from pairlock.layouts.llama_index import (
     adapter_facts,
     read_adapter_folder,
 )
+from pairlock.layouts.modules import ModuleFolder
 from pairlock.layouts.peft import PeftLayout
 from pairlock.layouts.recognise import Layout, recognise
 from pairlock.layouts.sentence_transformers import (
@@ -19,6 +20,7 @@ __all__ = [
     "AdapterLayout",
     "Layout",
     "Listing",
+    "ModuleFolder",
     "PeftLayout",
     "SentenceTransformersLayout",
     "adapter_facts",

@@ -13,9 +13,8 @@ from typing import Any
 
 from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
 from pairlock.layouts.listing import Listing
-from pairlock.layouts.sentence_transformers import BELONGS, check_module, module_folders
+from pairlock.layouts.modules import PEFT_CONFIG, ModuleFolder, check_module, read_modules
 
-PEFT_CONFIG = "adapter_config.json"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_PICKLE = "adapter_model.bin"
 
@@ -89,7 +88,7 @@ def read_peft(listing: Listing) -> PeftLayout:
     peft_type = str(config.get("peft_type", "unknown")).upper()
     _check_config(listing, config, peft_type)
     has_pipeline = listing.has("modules.json")
-    module_folders_after = _modules(listing, folder) if has_pipeline else frozenset()
+    modules = _modules(listing, folder) if has_pipeline else {}
     weights = _weights(listing, folder)
     settings, tokenizer, left_out = [], [], []
     encoder_settings = None
@@ -102,7 +101,7 @@ def read_peft(listing: Listing) -> PeftLayout:
         elif has_pipeline and parent == folder and re.fullmatch(r"sentence_\w+_config\.json", name):
             encoder_settings = path
         elif has_pipeline and (
-            path in _SETTINGS or (parent in module_folders_after and BELONGS.fullmatch(name))
+            path in _SETTINGS or (parent in modules and belongs(listing, modules[parent], name))
         ):
             settings.append(path)
         else:
@@ -138,21 +137,22 @@ def _config_path(listing: Listing) -> str | None:
     return path if isinstance(folder, str) and folder and listing.has(path) else None
 
 
-def _modules(listing: Listing, encoder_folder: str) -> frozenset[str]:
-    (first, name), *rest = module_folders(listing).items()
-    if name != "Transformer" or first != encoder_folder:
+def _modules(listing: Listing, encoder_folder: str) -> dict[str, ModuleFolder]:
+    """The modules after the encoder, by folder."""
+    first, *rest = read_modules(listing, frozenset())
+    if first.name != "Transformer" or first.folder != encoder_folder:
         raise UnsupportedError(
             "the adapter is not inside the first module",
             kind=ErrorKind.KIND_UNSUPPORTED,
             checked="modules.json",
             expected=f"a Transformer in {encoder_folder or 'the folder itself'}",
-            found=f"{name} in {first or 'the folder itself'}",
+            found=f"{first.name} in {first.folder or 'the folder itself'}",
             done="nothing was written",
             hint="merge the adapter into its base, and log the merged model",
         )
-    for folder, module in rest:
-        check_module(listing, folder, module)
-    return frozenset(folder for folder, _ in rest)
+    for module in rest:
+        check_module(listing, module)
+    return {module.folder: module for module in rest}
 
 
 def _weights(listing: Listing, folder: str) -> str:

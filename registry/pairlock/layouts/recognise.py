@@ -22,14 +22,13 @@ from pairlock.manifest import MANIFEST_NAME
 Layout = SentenceTransformersLayout | AdapterLayout | PeftLayout
 
 # PEFT comes first: a LoRA saved by Sentence-Transformers also holds modules.json.
-_LAYOUTS: tuple[tuple[Callable[[Listing], bool], Callable[[Listing], Layout]], ...] = (
+_ADAPTERS: tuple[tuple[Callable[[Listing], bool], Callable[[Listing], Layout]], ...] = (
     (is_peft, read_peft),
     (is_llama_index_adapter, read_llama_index_adapter),
-    (is_sentence_transformers, read_sentence_transformers),
 )
 
 ACCEPTED = (
-    "a Sentence-Transformers folder (modules.json, config.json, model.safetensors, a tokenizer)",
+    "a Sentence-Transformers folder (modules.json and the folders that it names)",
     "a transformers encoder folder (config.json with model_type, model.safetensors, a tokenizer)",
     "a LlamaIndex adapter folder (config.json with in_features, pytorch_model.bin)",
     "a PEFT folder (adapter_config.json)",
@@ -37,11 +36,13 @@ ACCEPTED = (
 """What is recognised, for messages."""
 
 
-def recognise(listing: Listing) -> Layout:
+def recognise(listing: Listing, allowed: frozenset[str] | None = frozenset()) -> Layout:
     """Say what a folder holds.
 
     Args:
         listing: the folder.
+        allowed: classes of other packages that a model may be made of, as `package.module:Class`;
+            None for every class, where only the files are asked for. Nothing is imported.
 
     Returns:
         The layout, with the files that belong to it.
@@ -52,9 +53,11 @@ def recognise(listing: Listing) -> Layout:
     """
     if listing.has(MANIFEST_NAME) or listing.has("MLmodel"):
         raise _unknown(listing, "an MLflow model", "pass its URI, or the folder it was made from")
-    for matches, read in _LAYOUTS:
+    for matches, read in _ADAPTERS:
         if matches(listing):
             return read(listing)
+    if is_sentence_transformers(listing):
+        return read_sentence_transformers(listing, allowed)
     raise _unknown(listing, _summary(listing), "point at the folder that the trainer saved")
 
 
