@@ -15,7 +15,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from pairlock.errors import ErrorKind
-from pairlock.golden import BARS, DRIFT, TELLABLE_SHIFT, bars_for
+from pairlock.golden import BARS, DRIFT, TELLABLE_SHIFT, bars_for, project
 from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, Vectors, judge
 from support import variants
 from support.variants import LORA_ON, MODELS, Change, changed, embed, through_layer
@@ -170,6 +170,20 @@ def test_a_missing_adapter_is_named_down_to_the_tellable_shift(
     assert judged(recorded, applied, dtype).findings == ()
     kinds = [finding.kind for finding in judged(recorded, missing, dtype).findings]
     assert ErrorKind.ADAPTER_NOT_APPLIED in kinds
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_applied_adapter_is_never_refused_for_a_shift_too_small(name: str, built: Any) -> None:
+    """Where bfloat16 moves vectors further than the adapter does, an applied adapter passes."""
+    model, bare = built[name]
+    recorded = through_layer(bare, shift=1e-3)
+    applied = through_layer(embed(model, "bfloat16"), shift=1e-3)
+    assert judged(recorded, applied, "bfloat16").findings == ()
+    projection = project(
+        applied["query"], recorded["base_query"], recorded["query"], dtype="float32"
+    )
+    assert projection is not None
+    assert not projection.is_applied()
 
 
 def test_the_bars_of_half_precision_are_blind_to_a_short_finetune(built: Any) -> None:
