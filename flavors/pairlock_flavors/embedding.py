@@ -39,9 +39,11 @@ from pairlock_flavors.loader import _load_pyfunc
 from pairlock_flavors.packaging.build import Built, build_package
 from pairlock_flavors.packaging.draft import Options
 from pairlock_flavors.packaging.sources import open_source
+from pairlock_flavors.packaging.trainers import unwrap
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.foreign_classes import allowed_classes
 from pairlock_flavors.torch_runtime.open import Wish, open_embedding
+from pairlock_flavors.training_link import linked_run
 
 __all__ = [
     "FLAVOR_NAME",
@@ -82,7 +84,8 @@ def save_model(
     """Write a package to a local folder.
 
     Args:
-        model: a folder, `SentenceTransformer`, `HuggingFaceEmbedding` or `AdapterEmbeddingModel`.
+        model: a folder, `SentenceTransformer`, `HuggingFaceEmbedding`, `AdapterEmbeddingModel`, a
+            PEFT model, or a trainer with a model in it (see `pairlock.log_model`).
         path: the package's folder; it must not exist, or be empty.
         mlflow_model: MLflow's model being written, when MLflow calls this.
         base: an adapter's base: `models:/name/1`, `hf://org/name@commit` or a folder.
@@ -118,7 +121,15 @@ def save_model(
                 ignore=shutil.ignore_patterns(PAYLOAD) if payload_is_stored else None,
             )
         else:
-            with open_source(model, adapter_class=adapter_class, allowed=options.allowed) as source:
+            trained = unwrap(model)
+            with (
+                open_source(
+                    trained.model,
+                    adapter_class=adapter_class,
+                    allowed=options.allowed,
+                    live=trained.live,
+                ) as source,
+            ):
                 built = build_package(source, folder, options, progress=SILENT)
         _mlflow.write_model_files(
             folder, built.manifest, built.digest, model=mlflow_model, metadata=metadata
@@ -172,6 +183,12 @@ def log_package(
     every byte was stored, with its digest. So a packaging that fails, or is killed, leaves no
     version.
 
+    A trainer's metrics, parameters and datasets are logged in the run that the model belongs to:
+    the run given as `run_id`, else the active one, else the run that the trainer reported to itself
+    (transformers' MLflowCallback), else a new run with the model's name, which has ended when this
+    returns. A model that comes without a trainer starts no run. What cannot be linked is in the
+    `warnings` of what is returned: the package itself is whole and registered then.
+
     Args:
         model: as `save_model`, and so are `base`, `query_instruction`, `text_instruction`,
             `normalize`, `adapter_class`, `allow` and `metadata`.
@@ -189,7 +206,7 @@ def log_package(
         **kwargs: handed to MLflow's `Model.log`, such as `run_id` or `step`.
 
     Returns:
-        What was logged, and how to load it.
+        What was logged, in which run, and how to load it.
 
     Raises:
         PairlockError: every reason not to package or to log.
@@ -205,13 +222,24 @@ def log_package(
         normalize=normalize,
         allowed=allowed_classes(current_settings(allow=allow)),
     )
+    trained = unwrap(model)
     with TemporaryDirectory(prefix="pairlock-") as folder:
         with (
             _storage_errors(Path(folder)),
-            open_source(model, adapter_class=adapter_class, allowed=options.allowed) as source,
+            open_source(
+                trained.model,
+                adapter_class=adapter_class,
+                allowed=options.allowed,
+                live=trained.live,
+            ) as source,
         ):
             built = build_package(source, Path(folder), options, progress=progress)
-        with _storage_errors(Path(folder)):
+        with (
+            _storage_errors(Path(folder)),
+            linked_run(trained.record, name=logged_name, run_id=kwargs.pop("run_id", None)) as link,
+        ):
+            if link.step is not None:
+                kwargs.setdefault("step", link.step)
             info = _mlflow.log_package(
                 _this_module(),
                 built,
@@ -219,9 +247,11 @@ def log_package(
                 registered_model_name=registered_model_name,
                 tags={**(tags or {}), **_mlflow.facts(built.manifest, built.digest)},
                 metadata=metadata,
+                run_id=link.run_id,
                 **kwargs,
             )
-    return _logged(built, info, registered_model_name)
+            link.finish(info.model_id)
+    return _logged(built, info, registered_model_name, link.run_id, link.warnings)
 
 
 def load_model(
@@ -272,7 +302,13 @@ def _store_payload(built: Built, mlflow_model: Model | None) -> bool:
     return True
 
 
-def _logged(built: Built, info: ModelInfo, registered_model_name: str | None) -> LoggedPackage:
+def _logged(
+    built: Built,
+    info: ModelInfo,
+    registered_model_name: str | None,
+    run_id: str | None,
+    unlinked: list[str],
+) -> LoggedPackage:
     uri = f"models:/{info.model_id}"
     if registered_model_name is not None:
         uri = f"models:/{registered_model_name}/{info.registered_model_version}"
@@ -287,7 +323,8 @@ def _logged(built: Built, info: ModelInfo, registered_model_name: str | None) ->
         query_instruction=manifest.encode.query_instruction,
         text_instruction=manifest.encode.text_instruction,
         left_out=tuple(item.path for item in manifest.provenance.left_out),
-        warnings=built.warnings,
+        warnings=(*built.warnings, *unlinked),
+        run_id=run_id,
         model_info=info,
     )
 

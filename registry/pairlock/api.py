@@ -96,8 +96,12 @@ def log_model(
     """Package a finetuned model, prove the package, log it and register it.
 
     Args:
-        model: the folder a trainer saved, or a `SentenceTransformer`, `HuggingFaceEmbedding` or
-            `AdapterEmbeddingModel`.
+        model: the folder a trainer saved; a `SentenceTransformer`, `HuggingFaceEmbedding` or
+            `AdapterEmbeddingModel`; or what trained it: a `SentenceTransformerTrainer`, or
+            LlamaIndex's `SentenceTransformersFinetuneEngine` or `EmbeddingAdapterFinetuneEngine`.
+            With a trainer, its metrics, parameters and datasets are linked to the model in
+            MLflow: in the active run, in the run that the trainer reported to, or else in a new
+            run that has ended when this returns.
         name: the logged model's name; the registered name when left out.
         base: what an adapter was trained on: `models:/name/1`, an alias or stage (resolved once),
             `hf://org/name@commit`, `s3://bucket/prefix`, or a folder.

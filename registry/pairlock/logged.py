@@ -27,5 +27,8 @@ class LoggedPackage:
     """Files of the source folder that do not belong to the model."""
 
     warnings: tuple[str, ...]
+    run_id: str | None
+    """The run that the model was logged in; None when it was logged in none."""
+
     model_info: Any
     """MLflow's own `ModelInfo`."""

@@ -122,6 +122,7 @@ def open_source(
     *,
     adapter_class: str | None = None,
     allowed: frozenset[str] = frozenset(),
+    live: SentenceTransformer | None = None,
 ) -> Iterator[Source]:
     """Recognise what was handed in.
 
@@ -131,6 +132,7 @@ def open_source(
         adapter_class: the class of a folder that LlamaIndex's `BaseAdapter.save` wrote, where it is
             another package's.
         allowed: classes of other packages that a model may be made of.
+        live: the model in memory that a folder was saved from, to compare the package with.
 
     Yields:
         The model or adapter; a live object's files are there as long as the context.
@@ -142,7 +144,8 @@ def open_source(
         IntegrityError: a pickle in it cannot be read safely.
     """
     if isinstance(source, str | os.PathLike):
-        yield _from_folder(Path(source), adapter_class, allowed)
+        found = _from_folder(Path(source), adapter_class, allowed)
+        yield found if live is None else replace(found, live=_live_model(live))
     elif isinstance(source, AdapterEmbeddingModel):
         yield _from_adapter(source)
     elif isinstance(source, HuggingFaceEmbedding | SentenceTransformer):
@@ -251,7 +254,7 @@ def _from_model(
     store = LocalStore(path)
     layout = recognise(listing_of(store), allowed)
     if isinstance(source, SentenceTransformer):
-        live = LiveCheck(embed=_sentence_embedder(source), exact=_is_exact(source))
+        live = _live_model(source)
     else:
         live = LiveCheck(embed=_llama_index_embedder(source), exact=_is_exact(model))
     name = f"live {type(source).__name__}"
@@ -307,14 +310,15 @@ def _wrapper_settings(source: HuggingFaceEmbedding) -> EncodeSettings:
     return replace(described, query_instruction=query or "", text_instruction=text or "")
 
 
+def _live_model(model: SentenceTransformer) -> LiveCheck:
+    return LiveCheck(embed=_sentence_embedder(model), exact=_is_exact(model))
+
+
 def _sentence_embedder(model: SentenceTransformer) -> Embed:
     def embed(texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         encode = model.encode_query if role is Role.QUERY else model.encode_document
-        was_training = model.training
-        try:
+        with _evaluation_mode(model):  # encode() switches dropout off for good
             return np.asarray(encode(list(texts), show_progress_bar=False), dtype=np.float32)
-        finally:
-            model.train(was_training)  # encode() switches dropout off for good
 
     return embed
 
@@ -334,15 +338,27 @@ def _evaluating(source: AdapterEmbeddingModel) -> Embed:
 
     def embed(texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         # LlamaIndex leaves dropout on; the package never does
-        was_training = source._adapter.training
-        source._adapter.eval()
-        try:
+        with _evaluation_mode(source._adapter):
             return inner(texts, role)
-        finally:
-            source._adapter.train(was_training)
 
     return embed
 
 
+@contextmanager
+def _evaluation_mode(module: torch.nn.Module) -> Iterator[None]:
+    """Switch to `eval()`, and each part back to what it was: a trainer may freeze some of them."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
 def _is_exact(model: SentenceTransformer) -> bool:
-    return torch.device(model.device).type == "cpu" and saved_dtype(model) == "float32"
+    # accelerate leaves a model that it trained in mixed precision with autocast around it
+    mixed = hasattr(model, "_original_forward")
+    return (
+        torch.device(model.device).type == "cpu" and saved_dtype(model) == "float32" and not mixed
+    )

@@ -14,6 +14,7 @@ from typing import Any
 from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
 from pairlock.layouts.listing import Listing
 from pairlock.layouts.modules import PEFT_CONFIG, ModuleFolder, check_module, read_modules
+from pairlock.layouts.sentence_transformers import belongs
 
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_PICKLE = "adapter_model.bin"
