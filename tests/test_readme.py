@@ -19,7 +19,7 @@ BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Any) -> Path:
-    """A folder with what the README starts from: out/full, out/adapter, and a bucket `models`."""
+    """What the README starts from: out/full, out/adapter, out/lora, and a bucket `models`."""
     seaweedfs.client().create_bucket(Bucket="models")
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(get_model_path(), folder / "out" / "full")
@@ -28,7 +28,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Any) -> Path:
         "torch.manual_seed(0); layer = LinearLayer(384, 384);"
         "layer.linear.weight.data += 0.01 * torch.randn(384, 384); layer.save('out/adapter')"
     )
-    run([sys.executable, "-c", adapter], folder, start_environment())
+    lora = (
+        "import torch; from peft import LoraConfig;"
+        "from sentence_transformers import SentenceTransformer; torch.manual_seed(0);"
+        "model = SentenceTransformer('out/full', device='cpu');"
+        "targets = ['query', 'value'];"
+        "model.add_adapter(LoraConfig(target_modules=targets, init_lora_weights=False));"
+        "model.save('out/lora', create_model_card=False)"
+    )
+    run([sys.executable, "-c", f"{adapter}\n{lora}"], folder, start_environment())
     return folder
 
 

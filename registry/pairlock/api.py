@@ -96,9 +96,9 @@ def log_model(
     """Package a finetuned model, prove the package, log it and register it.
 
     Args:
-        model: the folder a trainer saved; a `SentenceTransformer`, `HuggingFaceEmbedding` or
-            `AdapterEmbeddingModel`; or what trained it: a `SentenceTransformerTrainer`, or
-            LlamaIndex's `SentenceTransformersFinetuneEngine` or `EmbeddingAdapterFinetuneEngine`.
+        model: the folder a trainer saved; a `SentenceTransformer`, `PeftModel`,
+            `HuggingFaceEmbedding` or `AdapterEmbeddingModel`; or what trained it: a
+            `SentenceTransformerTrainer`, or LlamaIndex's `SentenceTransformersFinetuneEngine` or `EmbeddingAdapterFinetuneEngine`.
             With a trainer, its metrics, parameters and datasets are linked to the model in
             MLflow: in the active run, in the run that the trainer reported to, or else in a new
             run that has ended when this returns.
@@ -106,8 +106,9 @@ def log_model(
         base: what an adapter was trained on: `models:/name/1`, an alias or stage (resolved once),
             `hf://org/name@commit`, `s3://bucket/prefix`, or a folder.
         registered_model_name: register a version under this name.
-        **kwargs: `query_instruction`, `text_instruction`, `normalize`, `metadata`, `tags`, and
-            what MLflow's `Model.log` takes.
+        **kwargs: `query_instruction`, `text_instruction`, `normalize`, `adapter_class` (of an
+            adapter's folder, where it is another package's), `allow`, `metadata`, `tags`, and what
+            MLflow's `Model.log` takes.
 
     Returns:
         What was logged; its `uri` loads it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -117,6 +117,7 @@ def profile(
     dtype: str | None = None,
     base: str | None = None,
     texts: int | None = None,
+    allow: Iterable[str] = (),
     offline: bool | None = None,
     store: bool = True,
     progress: Progress = SILENT,
@@ -129,6 +130,7 @@ def profile(
         dtype: as `pairlock.load`; None for the package's own.
         base: as `pairlock.load`.
         texts: how many texts to embed for each of the two speeds; two batches when left out.
+        allow: as `pairlock.load`.
         offline: as `pairlock.load`; nothing is stored then.
         store: whether to store the profile as a tag of the registered version. What is no version,
             such as a folder, is measured and nothing is stored.
@@ -156,14 +158,15 @@ def profile(
     settings = current_settings(offline=offline)
     located = resolve(uri, settings)
     package = open_package(located, settings=settings, progress=progress)
-    wish = {"device": device} if dtype is None else {"device": device, "dtype": dtype}
     embedding = flavor().load_model(
         located.uri,
+        device=device,
+        dtype=dtype,
         base=base,
         expected_digest=package.digest,
+        allow=allow,
         offline=offline,
         progress=progress,
-        **wish,
     )
     with progress.step("measure"):
         found = measuring().measure(embedding, package.manifest, package.root, texts=texts)

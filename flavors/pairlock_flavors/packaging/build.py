@@ -18,7 +18,7 @@ from pairlock.errors import (
     ErrorKind,
     IntegrityError,
 )
-from pairlock.golden import FLOAT32_BARS, adapter_shift, bars_for, golden_texts, project
+from pairlock.golden import FLOAT32_BARS, adapter_shift, golden_texts, project
 from pairlock.manifest import (
     MANIFEST_NAME,
     GoldenFacts,
@@ -42,18 +42,14 @@ from pairlock_flavors.packaging.sources import ModelSource, Source
 from pairlock_flavors.torch_runtime.assemble import Identity, Parts, assemble
 from pairlock_flavors.torch_runtime.golden_vectors import (
     Vectors,
-    compare,
     compute_vectors,
+    judge,
     write_golden,
 )
 from pairlock_flavors.torch_runtime.open import (
     GOLDEN_PLACEMENT,
     golden_result,
 )
-
-_LIVE_BARS = bars_for("cuda", "bfloat16")
-"""For a live object on another device or in half precision: the widest there are. Where it runs in
-float32 on the CPU, the package's own bars are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +162,13 @@ def _prove(
 def _compare_with_live(source: Source, vectors: Vectors, texts: tuple[str, ...]) -> None:
     if source.live is None:
         return
-    bars = FLOAT32_BARS if source.live.exact else _LIVE_BARS
     live = {role.value: source.live.embed(texts, role) for role in Role}
-    result = compare(live, {name: vectors[name] for name in live}, bars)
+    result = judge(
+        vectors,
+        {**vectors, **live},
+        device_type=source.live.device_type,
+        dtype=source.live.dtype,
+    )
     if result.findings:
         raise IntegrityError(
             f"the package does not compute what the {source.source.removeprefix('live ')} computes",

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnsupportedError
+from pairlock.golden import BARS
 from pairlock.layouts import (
     PeftLayout,
     SentenceTransformersLayout,
@@ -47,8 +48,11 @@ class LiveCheck:
     """A live object to compare the finished package with."""
 
     embed: Embed
-    exact: bool
-    """Whether it runs in float32 on the CPU, where the package must agree within the bars."""
+    device_type: str
+    """The type of the device that it runs on; one without bars of its own counts as `cuda`."""
+
+    dtype: str
+    """What it computes in, as far as anybody can tell: mixed precision counts as bfloat16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +260,7 @@ def _from_model(
     if isinstance(source, SentenceTransformer):
         live = _live_model(source)
     else:
-        live = LiveCheck(embed=_llama_index_embedder(source), exact=_is_exact(model))
+        live = _live_check(_llama_index_embedder(source), model)
     name = f"live {type(source).__name__}"
     if isinstance(layout, PeftLayout):
         return PeftSource(store=store, layout=layout, source=name, settings=settings, live=live)
@@ -272,10 +276,7 @@ def _from_adapter(source: AdapterEmbeddingModel) -> LayerSource | CustomSource:
     name = f"live {type(source).__name__}"
     base_uri = base.uri if isinstance(base, PackageEmbedding) else None
     settings = _wrapper_settings(base) if isinstance(base, HuggingFaceEmbedding) else None
-    live = LiveCheck(
-        embed=_evaluating(source),
-        exact=inner is not None and _is_exact(inner) and source._target_device.type == "cpu",
-    )
+    live = _live_check(_evaluating(source), inner)
     if type(adapter) not in (LinearLayer, TwoLayerNN):
         return CustomSource(
             adapter=adapter,
@@ -311,7 +312,21 @@ def _wrapper_settings(source: HuggingFaceEmbedding) -> EncodeSettings:
 
 
 def _live_model(model: SentenceTransformer) -> LiveCheck:
-    return LiveCheck(embed=_sentence_embedder(model), exact=_is_exact(model))
+    return _live_check(_sentence_embedder(model), model)
+
+
+def _live_check(embed: Embed, model: SentenceTransformer | None) -> LiveCheck:
+    # of another library's base nothing is known, and accelerate leaves a model that it trained in
+    # mixed precision with autocast around it
+    if model is None or hasattr(model, "_original_forward"):
+        return LiveCheck(embed=embed, device_type="cuda", dtype="bfloat16")
+    device_type = torch.device(model.device).type
+    has_bars = (device_type, "float32") in BARS
+    return LiveCheck(
+        embed=embed,
+        device_type=device_type if has_bars else "cuda",
+        dtype=saved_dtype(model) if has_bars else "bfloat16",
+    )
 
 
 def _sentence_embedder(model: SentenceTransformer) -> Embed:
@@ -354,11 +369,3 @@ def _evaluation_mode(module: torch.nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
-
-
-def _is_exact(model: SentenceTransformer) -> bool:
-    # accelerate leaves a model that it trained in mixed precision with autocast around it
-    mixed = hasattr(model, "_original_forward")
-    return (
-        torch.device(model.device).type == "cpu" and saved_dtype(model) == "float32" and not mixed
-    )

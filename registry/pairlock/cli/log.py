@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import FormatOption
+from pairlock.cli.options import AllowClass, FormatOption
 from pairlock.cli.output import Format, Output
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def log(
             show_default=False,
         ),
     ] = None,
+    allow_class: AllowClass = None,
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Package a model, prove the package, and register it. Prints its URI."""
@@ -60,6 +61,7 @@ def log(
     logged = log_model(
         source,
         base=base,
+        allow=allow_class or (),
         registered_model_name=name,
         query_instruction=query_instruction,
         text_instruction=text_instruction,
@@ -93,4 +95,5 @@ def _data(logged: LoggedPackage) -> dict[str, Any]:
         "left_out": list(logged.left_out),
         "warnings": list(logged.warnings),
         "model_id": logged.model_info.model_id,
+        "run_id": logged.run_id,
     }

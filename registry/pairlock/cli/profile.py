@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import BaseInstead, FormatOption, Offline, Uri
+from pairlock.cli.options import AllowClass, BaseInstead, FormatOption, Offline, Uri
 from pairlock.cli.output import Format, Output, size, table
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def profile(
         bool, typer.Option(help="Store the figures as a tag of the registered version.")
     ] = True,
     base: BaseInstead = None,
+    allow_class: AllowClass = None,
     offline: Offline = None,
     format: FormatOption = Format.HUMAN,
 ) -> int:
@@ -42,6 +43,7 @@ def profile(
         dtype=dtype,
         base=base,
         texts=texts,
+        allow=allow_class or (),
         offline=offline,
         store=store,
         progress=output.progress(),

@@ -91,6 +91,7 @@ def read_peft(listing: Listing) -> PeftLayout:
     has_pipeline = listing.has("modules.json")
     modules = _modules(listing, folder) if has_pipeline else {}
     weights = _weights(listing, folder)
+    _refuse_encoder(listing, folder)
     settings, tokenizer, left_out = [], [], []
     encoder_settings = None
     for path in sorted(listing.sizes):
@@ -170,6 +171,26 @@ def _weights(listing: Listing, folder: str) -> str:
         done="nothing was written",
         hint="save the adapter again",
     )
+
+
+def _refuse_encoder(listing: Listing, folder: str) -> None:
+    both = [
+        path
+        for path in sorted(listing.sizes)
+        if path.rpartition("/")[0] == folder
+        and re.fullmatch(r"(pytorch_)?model([-.].*)?\.(safetensors|bin)", path.rpartition("/")[2])
+    ]
+    if both:
+        raise UnsupportedError(
+            f"{listing.location} holds a PEFT adapter beside an encoder's own weights",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked=f"the files beside {PEFT_CONFIG}",
+            expected="an adapter, or a model",
+            found=", ".join(both[:3]),
+            done="nothing was written",
+            hint="merge the adapter into the model and save the merged model, or save the adapter "
+            "alone",
+        )
 
 
 def _check_config(listing: Listing, config: dict[str, Any], peft_type: str) -> None:
