@@ -98,7 +98,8 @@ def log_model(
     Args:
         model: the folder a trainer saved; a `SentenceTransformer`, `PeftModel`,
             `HuggingFaceEmbedding` or `AdapterEmbeddingModel`; or what trained it: a
-            `SentenceTransformerTrainer`, or LlamaIndex's `SentenceTransformersFinetuneEngine` or `EmbeddingAdapterFinetuneEngine`.
+            `SentenceTransformerTrainer`, or LlamaIndex's `SentenceTransformersFinetuneEngine` or
+            `EmbeddingAdapterFinetuneEngine`.
             With a trainer, its metrics, parameters and datasets are linked to the model in
             MLflow: in the active run, in the run that the trainer reported to, or else in a new
             run that has ended when this returns.
