@@ -11,9 +11,9 @@ from pairlock.manifest import FORMAT_VERSION
 
 DATA = Path(__file__).parent.parent / "data"
 DIGESTS = {
-    "format-1/full": "sha256:2947c858a9c6b808a45debed2895d7762eafaf4224ec610b9e9ba2b235120acd",
-    "format-1/linear": "sha256:b69aae7978d5715627e178a0d4a90bc95a92474309d15ad46d5bc1b8cb54f69a",
-    "format-1/two_layer": "sha256:818cdc9aecdecf64e6d4e61ab002ce89926da51b4194eba0f3c4beb882f29d55",
+    "format-1/full": "sha256:ca4bb2242386cb14c306da718677bccf502ad6a9feea69e04dfaee909d0d6973",
+    "format-1/linear": "sha256:f0bccbc99acc5288b420246747f41215f47c7f77070f7d791c6880580a8c7085",
+    "format-1/two_layer": "sha256:3e27216d7805643b4d58a6aaeb88a0bd150bd8b7ef57ac29131522235f1a0955",
 }
 """Digests of the kept packages; a package with another digest is another package."""
 
