@@ -39,11 +39,11 @@ from pairlock_flavors.loader import _load_pyfunc
 from pairlock_flavors.packaging.build import Built, build_package
 from pairlock_flavors.packaging.draft import Options
 from pairlock_flavors.packaging.sources import open_source
-from pairlock_flavors.packaging.trainers import unwrap
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.foreign_classes import allowed_classes
 from pairlock_flavors.torch_runtime.open import Wish, open_embedding
-from pairlock_flavors.training_link import linked_run
+from pairlock_flavors.training.link import linked_run
+from pairlock_flavors.training.trainers import unwrap
 
 __all__ = [
     "FLAVOR_NAME",

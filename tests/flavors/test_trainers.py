@@ -22,9 +22,9 @@ from sentence_transformers import SentenceTransformer
 import pairlock
 import pairlock_flavors.embedding as flavor
 from pairlock import ErrorKind, IntegrityError, InvalidInputError, StorageError, UnsupportedError
-from pairlock_flavors.packaging.trainers import unwrap
-from pairlock_flavors.packaging.training_data import batches_of, rows_digest
-from pairlock_flavors.packaging.training_record import results_of
+from pairlock_flavors.training.data import batches_of, rows_digest
+from pairlock_flavors.training.record import results_of
+from pairlock_flavors.training.trainers import unwrap
 from support.finetuning import (
     PAIRS,
     GatedAdapter,

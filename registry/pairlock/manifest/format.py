@@ -7,6 +7,8 @@ How to change the format:
    dtype) or a new key of a file record raises `FORMAT_VERSION` by one. The reader of every earlier
    version stays in `reading.py`; a package that it wrote joins the tests.
 3. `docs/package-format.md` changes in the same commit.
+
+Before the first release version 1 itself changes, and the kept packages with it: nobody has others.
 """
 
 from __future__ import annotations

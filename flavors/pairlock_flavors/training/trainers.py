@@ -21,8 +21,8 @@ from sentence_transformers import SentenceTransformer
 
 from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
 from pairlock_flavors.packaging.pickles import read_state_dict
-from pairlock_flavors.packaging.training_data import datasets_of, evaluated_on, questions_of
-from pairlock_flavors.packaging.training_record import (
+from pairlock_flavors.training.data import datasets_of, evaluated_on, questions_of
+from pairlock_flavors.training.record import (
     MetricPoint,
     TrainingRecord,
     is_number,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pairlock_flavors.packaging.training_record import TrainingDataset
+from pairlock_flavors.training.record import TrainingDataset
 
 _ROWS_AT_ONCE = 1000
 

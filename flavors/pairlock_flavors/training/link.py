@@ -28,7 +28,7 @@ from mlflow.utils.validation import (
 
 from pairlock.errors import PairlockError
 from pairlock_flavors._mlflow import translated
-from pairlock_flavors.packaging.training_record import (
+from pairlock_flavors.training.record import (
     MetricPoint,
     TrainingDataset,
     TrainingRecord,
