@@ -99,6 +99,9 @@ class _Opening:
     base: Base | None = None
     """The base, once it had to be opened; a base that is in memory was proved when it was read."""
 
+    has_failed: bool = False
+    """Whether a device was tried and passed over."""
+
     @property
     def proved(self) -> list[ProvedFiles]:
         return [found.proved for found in (self.package, self.base) if found is not None]
@@ -158,14 +161,14 @@ class _Opening:
         """Put the model on a device, and prove it there."""
         placement = Placement(device=candidate.device, dtype=candidate.dtype, merge=self.wish.merge)
         identity = Identity(uri=self.located.uri, package_digest=digest, base=self.wish.base)
-        try:
-            with self.progress.step("load"):
-                embedding = assemble(parts, identity=identity, placement=placement)
-            return embedding, self._prove(parts, identity, embedding)
-        except Exception:
-            if candidate.device.startswith("cuda"):
-                torch.cuda.empty_cache()  # for whatever is tried next
-            raise
+        if self.has_failed and torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what the device before held
+        self.has_failed = True
+        with self.progress.step("load"):
+            embedding = assemble(parts, identity=identity, placement=placement)
+        proofs = self._prove(parts, identity, embedding)
+        self.has_failed = False
+        return embedding, proofs
 
     def _prove(self, parts: Parts, identity: Identity, embedding: PackageEmbedding) -> list[Check]:
         """What digests cannot say: that the libraries and the device compute what was recorded."""
