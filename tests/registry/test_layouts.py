@@ -647,11 +647,32 @@ PEFT: Files = {
 }
 
 
-@pytest.mark.parametrize("beside", [{}, MODEL, adapter(LINEAR)], ids=["alone", "model", "adapter"])
-def test_a_peft_folder_is_recognised_whatever_lies_beside(tmp_path: Path, beside: Files) -> None:
-    """A LoRA is told from a full model, so that its base is never taken for it."""
-    layout = look(tmp_path, {**beside, **PEFT})
-    assert layout == PeftLayout(peft_type="LORA", base_name="org/name")
+def test_a_peft_folder_is_recognised(tmp_path: Path) -> None:
+    """A LoRA is told by its configuration; what it calls its base is kept as a note."""
+    layout = look(tmp_path, {**PEFT, "training_args.bin": b"pickle"})
+    assert isinstance(layout, PeftLayout)
+    assert (layout.peft_type, layout.base_name) == ("LORA", "org/name")
+    assert (layout.config, layout.weights) == ("adapter_config.json", "adapter_model.safetensors")
+    assert not layout.has_modules
+    assert [path for path, _ in layout.left_out] == ["training_args.bin"]
+
+
+@pytest.mark.parametrize("beside", [MODEL, adapter(LINEAR)], ids=["model", "adapter"])
+def test_an_adapter_beside_other_weights_is_refused(tmp_path: Path, beside: Files) -> None:
+    """Nobody can say which of the two was meant, and transformers would take the adapter alone."""
+    with pytest.raises(UnsupportedError) as caught:
+        look(tmp_path, {**beside, **PEFT})
+    assert caught.value.kind is ErrorKind.KIND_UNSUPPORTED
+
+
+def test_a_folder_around_an_adapter_keeps_its_modules(tmp_path: Path) -> None:
+    """What Sentence-Transformers saved after the encoder belongs to the adapter."""
+    files = {name: content for name, content in MODEL.items() if name != "model.safetensors"}
+    layout = look(tmp_path, {**files, **PEFT})
+    assert isinstance(layout, PeftLayout)
+    assert layout.has_modules
+    assert {"modules.json", "1_Pooling/config.json"} <= set(layout.settings)
+    assert not {"adapter_config.json", "adapter_model.safetensors"} & set(layout.settings)
 
 
 def test_a_lora_inside_a_module_is_not_lost(tmp_path: Path) -> None:
