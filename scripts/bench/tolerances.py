@@ -85,7 +85,7 @@ class Bench:
         placed = copy.deepcopy(model).to(
             device="cpu" if on_cpu else self.device, dtype=getattr(torch, dtype)
         )
-        encoder = SentenceModel(placed, describe(placed), batch_size=batch)
+        encoder = SentenceModel.alone(placed, describe(placed), batch_size=batch)
         return {role.value: encoder.encode(self.texts, role) for role in Role}
 
     def is_slow(self, dtype: str) -> bool:

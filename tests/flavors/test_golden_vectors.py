@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 import pairlock
 from pairlock import ErrorKind, IntegrityError
-from pairlock.bases import open_base
+from pairlock.bases import Base, open_base
 from pairlock.catalog import locate
 from pairlock.config import current_settings
 from pairlock.manifest import GoldenBars
@@ -24,7 +24,7 @@ from pairlock.packages import Package, open_package
 from pairlock.progress import SILENT
 from pairlock.references import parse_reference
 from pairlock.verification import Outcome
-from pairlock_flavors.torch_runtime.assemble import Identity, Placement, assemble
+from pairlock_flavors.torch_runtime.assemble import Identity, Parts, Placement, assemble
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.golden_vectors import check_golden
@@ -45,13 +45,14 @@ def opened(uri: str, dtype: str) -> tuple[Package, PackageEmbedding]:
     """A proved package, and its model on the CPU in a dtype."""
     settings = current_settings()
     package = open_package(locate(parse_reference(uri)), settings=settings, progress=SILENT)
-    base = None
-    if package.manifest.base is not None:
-        base = open_base(package.manifest.base, instead=None, settings=settings, progress=SILENT)
+    pin = package.manifest.base
+
+    def base() -> Base:
+        assert pin is not None
+        return open_base(pin, instead=None, settings=settings, progress=SILENT)
+
     embedding = assemble(
-        package.manifest,
-        package.root,
-        base,
+        Parts(manifest=package.manifest, root=package.root, base=base),
         identity=Identity(uri=uri, package_digest=package.digest),
         placement=Placement(device="cpu", dtype=dtype),
     )

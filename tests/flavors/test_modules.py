@@ -264,7 +264,9 @@ def test_token_vectors_in_half_precision_are_proved_in_float32(
     texts = json.loads((golden / "golden.json").read_text())["texts"]
     wide = SentenceTransformer(modules=[static().half().float()], device="cpu")
     assert deviation(recorded, wide.encode_query(texts)) <= 1e-8
-    loaded = load_sentence_transformer(Opened(tmp_path / "model"), device="cpu", dtype="bfloat16")
+    loaded = load_sentence_transformer(
+        Opened(tmp_path / "model"), device="cpu", dtype="bfloat16", allowed=frozenset()
+    )
     assert {tensor.dtype for tensor in loaded.parameters()} == {torch.bfloat16}
 
 
@@ -690,7 +692,9 @@ def test_code_in_the_models_folder_is_never_taken(
     # an installed module of the same name is taken, and not the one beside the weights
     installed = local.replace("other trace", "trace").replace("else - self", "else self")
     (tmp_path / "site" / "gates.py").write_text(installed)
-    loaded = load_sentence_transformer(Opened(folder), device="cpu", dtype=None)
+    loaded = load_sentence_transformer(
+        Opened(folder), device="cpu", dtype=None, allowed=frozenset()
+    )
     sys.modules.pop("gates")
     assert deviation(loaded.encode_document(TEXTS), gated[0].encode_document(TEXTS)) <= 1e-8
     assert not (tmp_path / "other trace").exists()
@@ -699,7 +703,7 @@ def test_code_in_the_models_folder_is_never_taken(
     forget()
     monkeypatch.syspath_prepend(str(folder))
     with pytest.raises(UnsupportedError) as caught:
-        load_sentence_transformer(Opened(folder), device="cpu", dtype=None)
+        load_sentence_transformer(Opened(folder), device="cpu", dtype=None, allowed=frozenset())
     assert caught.value.kind is ErrorKind.CLASS_NOT_ALLOWED
     assert not (tmp_path / "other trace").exists()
 

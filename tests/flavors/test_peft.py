@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 import pairlock
 from pairlock import ErrorKind, IntegrityError, InvalidInputError, UnsupportedError
 from support.models import PROMPTS, TEXTS, save_model, tokenizer
-from support.peft import METHODS, expected, fit, save, save_by_peft, save_method, trained
+from support.peft_adapters import METHODS, expected, fit, save, save_by_peft, save_method, trained
 from support.vectors import one_minus_cosine
 
 BAR = 1e-8

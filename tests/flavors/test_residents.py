@@ -19,7 +19,7 @@ import pairlock
 from pairlock import ErrorKind, IntegrityError, NotFoundError
 from pairlock_flavors.torch_runtime.models import residents
 from support.models import TEXTS
-from support.peft import METHODS, save, save_by_peft, trained
+from support.peft_adapters import METHODS, save, save_by_peft, trained
 from support.vectors import one_minus_cosine
 
 

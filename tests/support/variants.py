@@ -81,7 +81,7 @@ MODELS: dict[str, Callable[[Path], SentenceTransformer]] = {
 def embed(model: SentenceTransformer, dtype: str = "float32", *, batch_size: int = 32) -> Vectors:
     """The golden texts in both roles, by the product's own encoder, in a dtype on the CPU."""
     placed = copy.deepcopy(model).to(dtype=getattr(torch, dtype))
-    encoder = SentenceModel(placed, describe(placed), batch_size=batch_size)
+    encoder = SentenceModel.alone(placed, describe(placed), batch_size=batch_size)
     return {role.value: encoder.encode(GOLDEN, role) for role in Role}
 
 

@@ -11,7 +11,6 @@ from sentence_transformers import SentenceTransformer
 from pairlock.errors import ErrorKind, IntegrityError, UnsupportedError
 from pairlock.golden import FLOAT32_BARS, Bars, compare_vectors, golden_texts
 from pairlock.manifest import EncodeSettings, Role
-from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 _TEXTS = golden_texts(16)
@@ -50,8 +49,7 @@ def probe_dimension(
             what else is in the batch.
         IntegrityError: vectors are not finite.
     """
-    shared = ResidentModel(ModelKey("", "cpu", dtype), model, loaded_from=where)
-    encoder = SentenceModel(shared, model, settings, batch_size=len(_TEXTS))
+    encoder = SentenceModel.alone(model, settings, batch_size=len(_TEXTS))
     together: dict[str, Vectors] = {}
     alone: dict[str, Vectors] = {}
     failed: dict[str, str] = {}

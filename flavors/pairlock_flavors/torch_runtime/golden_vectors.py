@@ -39,18 +39,14 @@ def compute_vectors(
     embedding: PackageEmbedding, texts: tuple[str, ...], *, is_adapter: bool
 ) -> Vectors:
     """Embed the golden texts in every role; for an adapter, by its base alone as well."""
-    vectors: Vectors = {}
-    for role in Role:
-        if not is_adapter:
-            vectors[role.value] = _by_length(embedding.vectors, texts, role)
-            continue
-        base = vectors[f"base_{role}"] = _by_length(embedding.base_vectors, texts, role)
-        if role not in embedding.adapted_roles:
-            vectors[role.value] = base
-        elif isinstance(embedding, AdapterEmbedding):
-            vectors[role.value] = embedding.adapt(base)  # the base need not embed them twice
-        else:
-            vectors[role.value] = _by_length(embedding.vectors, texts, role)
+    vectors = {role.value: _by_length(embedding.vectors, texts, role) for role in Role}
+    if is_adapter:
+        for role in Role:
+            vectors[f"base_{role}"] = (
+                _by_length(embedding.base_vectors, texts, role)
+                if role in embedding.adapted_roles
+                else vectors[role.value]
+            )
     return vectors
 
 

@@ -46,7 +46,7 @@ def describe(model: SentenceTransformer, *, normalize: bool = False) -> EncodeSe
         modules=tuple(names),
         pooling=tuple(str(mode) for mode in pooling),
         normalize=normalize,
-        max_seq_length=_max_seq_length(model),
+        max_seq_length=max_seq_length(model),
         query_instruction=effective_prompt(model, ("query",)),
         text_instruction=effective_prompt(model, ("document", "passage", "corpus")),
         truncate_dim=model.truncate_dim,
@@ -74,7 +74,7 @@ def apply_settings(model: SentenceTransformer, settings: EncodeSettings) -> None
         IntegrityError: modules or pooling differ from what was recorded.
     """
     # a Router hands one length to all its routes, which may have lengths of their own
-    if settings.max_seq_length not in (None, _max_seq_length(model)):
+    if settings.max_seq_length not in (None, max_seq_length(model)):
         model.max_seq_length = settings.max_seq_length
     # a model that names a dimension would cut vectors for which none was recorded
     model.truncate_dim = settings.truncate_dim
@@ -200,7 +200,7 @@ def saved_dtype(model: SentenceTransformer) -> str:
     return next(iter([*strange, *found]), "float32")
 
 
-def _max_seq_length(model: SentenceTransformer) -> int | None:
+def max_seq_length(model: SentenceTransformer) -> int | None:
     """Tokens after which texts are cut; the longest where routes differ, as the library has it."""
     modules = dict(walk(model))
     inputs = [modules[(0,)]]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from pairlock.manifest import EncodeSettings, Role
-from pairlock_flavors.torch_runtime.models.residents import ResidentModel
+from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel
 
 
 class SentenceModel:
@@ -35,6 +35,15 @@ class SentenceModel:
         self.model = model
         self.settings = settings
         self.batch_size = batch_size
+
+    @classmethod
+    def alone(
+        cls, model: SentenceTransformer, settings: EncodeSettings, *, batch_size: int
+    ) -> SentenceModel:
+        """Encode by a model that nobody else is given, with settings that it already has."""
+        key = ModelKey(tree_digest="", device=str(model.device), dtype="")
+        resident = ResidentModel(key, model, loaded_from="")
+        return cls(resident, model, settings, batch_size=batch_size)
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from pairlock.golden import golden_texts
 from pairlock.manifest import DeviceHints, Trial
+from pairlock_flavors.torch_runtime.models.description import max_seq_length
 from pairlock_flavors.torch_runtime.placement.live_tensors import counting, weights_bytes
 
 ORDER = ("cuda", "mps", "cpu")
@@ -111,12 +112,14 @@ def long_text(max_length: int | None) -> str:
 @contextmanager
 def _cut_at(model: SentenceTransformer, max_length: int | None) -> Iterator[None]:
     before = model.max_seq_length
-    if max_length is not None:
+    # routes may have lengths of their own, and some modules cut nothing
+    cuts = max_length not in (None, max_seq_length(model))
+    if cuts:
         model.max_seq_length = max_length
     try:
         yield
     finally:
-        if max_length is not None:
+        if cuts:
             model.max_seq_length = before
 
 
