@@ -56,6 +56,14 @@ def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _memory_of_its_own() -> None:
+    """No test is served a model that another one still holds."""
+    from support.memory import forget_models
+
+    forget_models()
+
+
 @pytest.fixture(scope="session")
 def registry_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh registry that others are copied from."""

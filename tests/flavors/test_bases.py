@@ -22,6 +22,7 @@ from pairlock import ErrorKind, IntegrityError, NotFoundError, PairlockError
 from pairlock.verification import Outcome
 from support.adapters import computed
 from support.faults import FOLDER_FAULTS, added, damaged
+from support.memory import forget_models
 from support.models import TEXTS
 from support.registries import active, new_registry
 from support.vectors import one_minus_cosine
@@ -195,6 +196,7 @@ def test_a_base_reached_through_a_view_leaves_nothing_behind(
     own = pairlock.load(place["folder"].uri)
     assert list(tmp_path.iterdir()) == []
     assert own.get_query_embedding("card")
+    forget_models()
     (tmp_path / "aside").mkdir()
     damage, _ = FOLDER_FAULTS["missing"]
     with (

@@ -13,7 +13,14 @@ import pytest
 import rfc8785
 
 import pairlock
-from pairlock import ErrorKind, FormatError, IntegrityError, NotFoundError, PairlockError
+from pairlock import (
+    ErrorKind,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    PairlockError,
+    UnsupportedError,
+)
 from pairlock.digests import hash_file
 from pairlock.verification import Outcome
 from support.faults import PACKAGE_FAULTS, added, damaged
@@ -354,7 +361,7 @@ def test_a_manifest_that_promises_another_dimension_is_refused(
 
 
 def test_code_inside_a_package_is_not_run(shelf_to_damage: Shelf, tmp_path: Path) -> None:
-    """A package that agrees with itself may bring code along, and no load runs it."""
+    """A package that agrees with itself may bring code along, and no load takes it."""
     folder = shutil.copytree(shelf_to_damage.folders["full"], tmp_path / "copy")
     model, marker = folder / "payload" / "model", tmp_path / "marker"
     (model / "own_code.py").write_text(
@@ -375,8 +382,9 @@ def test_code_inside_a_package_is_not_run(shelf_to_damage: Shelf, tmp_path: Path
         for path in sorted(payload, key=lambda path: path.relative_to(folder).as_posix())
     ]
     (folder / "pairlock.json").write_bytes(rfc8785.dumps(manifest))
-    own = pairlock.load(str(folder))
-    assert own.get_query_embedding(QUERY) == shelf_to_damage.vectors["full"]
+    with pytest.raises(UnsupportedError) as caught:
+        pairlock.load(str(folder))
+    assert caught.value.kind is ErrorKind.KIND_UNSUPPORTED
     assert not marker.exists()
 
 

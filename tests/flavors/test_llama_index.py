@@ -415,19 +415,25 @@ def test_threads_give_what_one_thread_gives(load: Callable[[str], Any]) -> None:
         assert list(pool.map(embed, work)) == serial
 
 
-def test_threads_take_turns_in_the_model(load: Callable[[str], Any]) -> None:
-    """One text after the other is in the model, because a tokenizer keeps settings in itself."""
+def test_threads_take_turns_with_the_tokenizer(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread at a time makes tokens, because a tokenizer keeps settings in itself."""
     own = load("tiny_prompts")
     inside: list[int] = []
     most: list[int] = []
+    tokenizer = type(own._model.tokenizer)
+    made = tokenizer.__call__
 
-    def enter(*_args: Any) -> None:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.02)
+        found = made(*args, **kwargs)
+        inside.clear()
+        return found
 
-    encoder_of(own).register_forward_pre_hook(enter)
-    encoder_of(own).register_forward_hook(lambda *_args: inside.clear())
+    monkeypatch.setattr(tokenizer, "__call__", counted)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(own.get_query_embedding, [f"card {number}" for number in range(12)]))
     assert most == [1] * 12

@@ -24,6 +24,7 @@ from pairlock.pulling import pull
 from pairlock.resolution import resolve
 from pairlock.transfer import downloading
 from support.faults import FILE_FAULTS, damaged
+from support.memory import forget_models
 from support.registries import active, package_folder
 from support.tracking import opened
 
@@ -414,6 +415,7 @@ def test_a_load_from_a_mirror_gives_the_same_vectors_and_says_so(
     uri = registry.log(linear_adapter, "support", base=str(base))
     before = pairlock.load(uri, device="cpu")
     assert pairlock.receipt(before).warnings == ()
+    forget_models()
     shutil.rmtree(base)
     with pytest.raises(NotFoundError):
         pairlock.load(uri, device="cpu")

@@ -692,9 +692,8 @@ def test_code_in_the_models_folder_is_never_taken(
     # an installed module of the same name is taken, and not the one beside the weights
     installed = local.replace("other trace", "trace").replace("else - self", "else self")
     (tmp_path / "site" / "gates.py").write_text(installed)
-    loaded = load_sentence_transformer(
-        Opened(folder), device="cpu", dtype=None, allowed=frozenset()
-    )
+    allowed = frozenset([GATE, "gates:Gate"])
+    loaded = load_sentence_transformer(Opened(folder), device="cpu", dtype=None, allowed=allowed)
     sys.modules.pop("gates")
     assert deviation(loaded.encode_document(TEXTS), gated[0].encode_document(TEXTS)) <= 1e-8
     assert not (tmp_path / "other trace").exists()
@@ -703,7 +702,7 @@ def test_code_in_the_models_folder_is_never_taken(
     forget()
     monkeypatch.syspath_prepend(str(folder))
     with pytest.raises(UnsupportedError) as caught:
-        load_sentence_transformer(Opened(folder), device="cpu", dtype=None, allowed=frozenset())
+        load_sentence_transformer(Opened(folder), device="cpu", dtype=None, allowed=allowed)
     assert caught.value.kind is ErrorKind.CLASS_NOT_ALLOWED
     assert not (tmp_path / "other trace").exists()
 

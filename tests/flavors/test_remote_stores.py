@@ -25,6 +25,7 @@ from pairlock.references import parse_reference
 from pairlock.stores import s3 as s3_module
 from pairlock.stores.opening import open_store
 from pairlock.verification import Outcome
+from support.memory import forget_models
 from support.models import TEXTS
 from support.proxy import Action, Fault, FaultProxy
 from support.registries import active, new_registry
@@ -471,6 +472,7 @@ def test_a_model_in_s3_that_is_no_package_can_be_a_base(
     base_receipt = pairlock.receipt(found).base
     assert base_receipt is not None
     assert base_receipt.uri == base
+    forget_models()
     monkeypatch.setenv("PAIRLOCK_CACHE", str(tmp_path / "third"))
     key = f"{folder.removeprefix(BUCKET)}/model.safetensors"
     with replaced(s3, key, turned(s3, key)), pytest.raises(IntegrityError) as caught:

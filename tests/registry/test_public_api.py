@@ -66,6 +66,7 @@ def test_all_lists_what_is_public() -> None:
         "Profile",
         "Pulled",
         "Receipt",
+        "Resident",
         "StorageError",
         "UnavailableError",
         "UnsupportedError",
@@ -77,6 +78,7 @@ def test_all_lists_what_is_public() -> None:
         "profile",
         "pull",
         "receipt",
+        "resident",
         "verify",
     ]
     assert len(set(pairlock.__all__)) == len(pairlock.__all__)

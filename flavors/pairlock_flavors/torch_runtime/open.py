@@ -281,7 +281,7 @@ def _receipt(
             uri=pin.uri,
             loaded_from=base.requested if base else embedding.resident_model.loaded_from,
             tree_digest=pin.tree_digest,
-            package_digest=pin.package_digest,
+            package_digest=pin.package_digest if base is None else base.package_digest,
         )
     structure = "modules, pooling, maximum length, dimension"
     structure += ", adapter tensors" if manifest.adapter is not None else ""

@@ -125,7 +125,7 @@ def _cut_at(model: SentenceTransformer, max_length: int | None) -> Iterator[None
 
 def _affordable(model: SentenceTransformer, tokens: int, batch_size: int) -> int:
     each = max(1, tokens * _multiplied_weights(model))
-    if next(model.parameters()).dtype is torch.float16:
+    if any(parameter.dtype is torch.float16 for parameter in model.parameters()):
         each *= _FLOAT16_COSTS
     return min(batch_size, max(1, _BUDGET // each))
 
