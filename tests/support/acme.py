@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from llama_index.embeddings.adapter.utils import BaseAdapter
+from sentence_transformers.models import Module
 
 
 class Gated(BaseAdapter):
@@ -67,10 +68,79 @@ class Unwritable(Gated):
         return {"in_features": self.in_features, "activation": torch.tanh}
 
 
+class Tied(Gated):
+    """Two layers with one weight."""
+
+    def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
+        super().__init__(in_features, out_features, scale)
+        self.second = torch.nn.Linear(in_features, out_features, bias=False)
+        self.second.weight = self.layer.weight
+
+    def forward(self, embed: torch.Tensor) -> torch.Tensor:
+        """Mix twice, and write to what it was given: (n, in_features) to (n, out_features)."""
+        return embed.add_(self.second(self.layer(embed)))
+
+
+class Growing(Gated):
+    """A constructor that writes to its arguments."""
+
+    def __init__(self, in_features: int, out_features: int, seen: list[int]) -> None:
+        super().__init__(in_features, out_features)
+        seen.append(len(seen))
+        self.seen = seen
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """The constructor's arguments, as they are by now."""
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "seen": self.seen,
+        }
+
+
+class Restless(Gated):
+    """Another output at every call."""
+
+    def forward(self, embed: torch.Tensor) -> torch.Tensor:
+        """Noise: (n, in_features) to (n, out_features)."""
+        return embed + 0.1 * torch.randn_like(embed)
+
+
+class Hidden(Gated):
+    """A tensor that no file holds."""
+
+    def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
+        super().__init__(in_features, out_features, scale)
+        self.register_buffer("noise", torch.randn(out_features), persistent=False)
+
+    def forward(self, embed: torch.Tensor) -> torch.Tensor:
+        """Shift: (n, in_features) to (n, out_features)."""
+        return embed + self.noise
+
+
+class Scaling(Module):
+    """A module of a model, such as Sentence-Transformers does not ship."""
+
+    config_keys: ClassVar[list[str]] = ["factor"]
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, features: dict[str, torch.Tensor], **_: Any) -> dict[str, torch.Tensor]:
+        """Scale the vectors of texts."""
+        return {**features, "sentence_embedding": features["sentence_embedding"] * self.factor}
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        """Write the configuration, which is all there is."""
+        self.save_config(output_path)
+
+
 def make(name: str, dim: int, folder: Path) -> BaseAdapter:
     """A seeded adapter, saved by its own `save`."""
     torch.manual_seed(21)
-    classes: dict[str, type[BaseAdapter]] = {"Gated": Gated, "Twin": Twin, "Linear": Linear}
+    own = [Gated, Twin, Linear, Tied, Restless, Hidden]
+    classes: dict[str, type[BaseAdapter]] = {found.__name__: found for found in own}
     adapter = classes[name](dim, dim)
     adapter.save(str(folder))
     return adapter.eval()

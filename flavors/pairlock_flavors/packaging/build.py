@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from pairlock.bases import Base
 from pairlock.catalog import Located
 from pairlock.config import current_settings
@@ -81,10 +83,11 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
         IntegrityError: the source, its base or the finished package is not sound.
         PairlockError: every other reason not to package.
     """
-    if isinstance(source, ModelSource):
-        draft = draft_model(source, root, options, progress=progress)
-    else:
-        draft = draft_adapter(source, root, options, progress=progress)
+    with torch.inference_mode(False):  # as for a load; the caller may be in it
+        if isinstance(source, ModelSource):
+            draft = draft_model(source, root, options, progress=progress)
+        else:
+            draft = draft_adapter(source, root, options, progress=progress)
     parts = Parts(
         manifest=draft.manifest,
         root=root,

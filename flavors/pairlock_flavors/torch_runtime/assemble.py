@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pairlock.bases import Base, model_records
 from pairlock.digests import tree_digest
 from pairlock.errors import ErrorKind, IntegrityError
@@ -30,7 +32,8 @@ from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterE
 from pairlock_flavors.torch_runtime.embeddings.full_embedding import FullEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.embeddings.peft_embedding import PeftEmbedding
-from pairlock_flavors.torch_runtime.models.description import apply_settings
+from pairlock_flavors.torch_runtime.foreign_classes import check_allowed
+from pairlock_flavors.torch_runtime.models.description import apply_settings, foreign_modules
 from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer
 from pairlock_flavors.torch_runtime.models.pipelines import put_modules, put_tokenizer
 from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel, resident
@@ -92,7 +95,12 @@ class Parts:
         model = load_sentence_transformer(
             folder, device=placement.device, dtype=placement.dtype, allowed=self.allowed
         )
-        return ResidentModel(self.key(placement), model, loaded_from=loaded_from)
+        return ResidentModel(
+            self.key(placement),
+            model,
+            loaded_from=loaded_from,
+            classes=frozenset(foreign_modules(model)),
+        )
 
 
 def assemble(
@@ -114,8 +122,19 @@ def assemble(
         UnsupportedError: it needs a class that is not allowed.
         PairlockError: every other reason why it cannot be built.
     """
+    # weights that are made in inference mode count no writes, and the caller may be in it
+    with torch.inference_mode(False):
+        return _assembled(parts, identity, placement, fresh=fresh)
+
+
+def _assembled(
+    parts: Parts, identity: Identity, placement: Placement, *, fresh: bool
+) -> PackageEmbedding:
     key = parts.key(placement)
     model = parts.load(placement) if fresh else resident(key, lambda: parts.load(placement))
+    # whoever loaded it first may have allowed what this caller does not
+    for path in sorted(model.classes):
+        check_allowed(path, parts.allowed)
     facts = parts.manifest.adapter
     if facts is None:
         return _full(parts, model, identity)
@@ -144,6 +163,7 @@ def _peft(
         parts.root / PEFT_WEIGHTS,
         merge=placement.merges,
     )
+    encoder.seal_again()
     _check_dimension("the model", encoder.dimension, parts.manifest.dimension)
     fields = {**_fields(parts, model, identity), "merge": placement.merges}
     return PeftEmbedding(encoder, bare, **fields)

@@ -59,8 +59,7 @@ def import_class(
             imported.
         InvalidInputError: it is allowed, and it cannot be imported or is of another kind.
     """
-    if path not in allowed:
-        raise _not_allowed(path, found=", ".join(sorted(allowed)) or "no class is allowed")
+    check_allowed(path, allowed)
     module_name, _, name = path.partition(":")
     _refuse_code_in(outside, module_name, path)
     try:
@@ -70,6 +69,16 @@ def import_class(
     if not (isinstance(found, type) and issubclass(found, base_class)):
         raise _missing(path, base_class, f"{found!r}"[:200])
     return found
+
+
+def check_allowed(path: str, allowed: frozenset[str]) -> None:
+    """Refuse a class of another package that the caller does not allow.
+
+    Raises:
+        UnsupportedError: it is not allowed.
+    """
+    if path not in allowed:
+        raise _not_allowed(path, found=", ".join(sorted(allowed)) or "no class is allowed")
 
 
 def _refuse_code_in(folder: Path | None, module_name: str, path: str) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from pairlock.digests import canonical_json
 from pairlock.errors import ErrorKind, Finding, FormatError
 from pairlock.golden import Bars, Deviation, adapter_applied, bars_for, compare_vectors
-from pairlock.manifest import GoldenBars, Manifest, Role
+from pairlock.manifest import GoldenBars, Manifest, PeftFacts, Role
 from pairlock.manifest.format import GOLDEN_TEXTS, GOLDEN_VECTORS
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
@@ -74,24 +75,42 @@ def read_golden(root: Path, manifest: Manifest) -> tuple[Vectors, tuple[str, ...
     Raises:
         FormatError: they are not what the manifest says they are.
     """
-    texts = json.loads((root / GOLDEN_TEXTS).read_bytes()).get("texts")
-    vectors = safetensors.numpy.load((root / GOLDEN_VECTORS).read_bytes())
-    expected = {role.value for role in Role}
-    if manifest.kind.is_adapter:
-        expected |= {f"base_{role}" for role in Role}
+    expected = {role.value: manifest.dimension for role in Role}
+    if manifest.base is not None:
+        expected |= {f"base_{role}": _base_dimension(manifest) for role in Role}
     count = manifest.golden.texts
-    rows = {name: array.shape[0] for name, array in vectors.items()}
-    if rows != dict.fromkeys(expected, count) or not _are_texts(texts, count):
-        raise FormatError(
-            "the golden vectors do not fit the manifest",
-            kind=ErrorKind.GOLDEN_INVALID,
-            checked=f"{GOLDEN_VECTORS} and {GOLDEN_TEXTS}",
-            expected=f"{count} texts and vectors for {', '.join(sorted(expected))}",
-            found=str(rows),
-            done="nothing was loaded",
-            hint="log the model again",
-        )
+    try:
+        known = json.loads((root / GOLDEN_TEXTS).read_bytes())
+        texts = known["texts"]
+        vectors = safetensors.numpy.load((root / GOLDEN_VECTORS).read_bytes())
+    except (ValueError, RecursionError, LookupError, TypeError, SafetensorError) as error:
+        found = f"{type(error).__name__}: {error}"[:200]
+        raise _not_golden(count, expected, found) from error
+    shapes = {name: (array.shape, str(array.dtype)) for name, array in vectors.items()}
+    wanted = {name: ((count, dimension), "float32") for name, dimension in expected.items()}
+    if shapes != wanted or not _are_texts(texts, count):
+        raise _not_golden(count, expected, str(shapes)[:400])
     return vectors, tuple(texts)
+
+
+def _base_dimension(manifest: Manifest) -> int:
+    # a layer takes the base's vectors; PEFT's head comes after the base's encoder in both cases
+    if isinstance(manifest.adapter, PeftFacts) or manifest.adapter is None:
+        return manifest.dimension
+    return manifest.adapter.in_features
+
+
+def _not_golden(count: int, expected: dict[str, int], found: str) -> FormatError:
+    return FormatError(
+        "the golden vectors do not fit the manifest",
+        kind=ErrorKind.GOLDEN_INVALID,
+        checked=f"{GOLDEN_VECTORS} and {GOLDEN_TEXTS}",
+        expected=f"{count} texts and float32 vectors for "
+        + ", ".join(f"{name} of {dimension}" for name, dimension in sorted(expected.items())),
+        found=found,
+        done="nothing was loaded",
+        hint="log the model again",
+    )
 
 
 def check_golden(

@@ -7,8 +7,8 @@ from pairlock.layouts.llama_index import (
     adapter_facts,
     read_adapter_folder,
 )
-from pairlock.layouts.modules import ModuleFolder
-from pairlock.layouts.peft import PeftLayout
+from pairlock.layouts.modules import ModuleFolder, check_tokenizer
+from pairlock.layouts.peft import PeftLayout, read_peft_config, read_peft_modules
 from pairlock.layouts.recognise import Layout, recognise
 from pairlock.layouts.sentence_transformers import (
     SentenceTransformersLayout,
@@ -24,8 +24,11 @@ __all__ = [
     "PeftLayout",
     "SentenceTransformersLayout",
     "adapter_facts",
+    "check_tokenizer",
     "listing_of",
     "read_adapter_folder",
+    "read_peft_config",
+    "read_peft_modules",
     "read_sentence_transformers",
     "recognise",
 ]

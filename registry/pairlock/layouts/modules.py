@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
+from pairlock.layouts.encoder_settings import check_encoder_settings
 from pairlock.layouts.listing import Listing
+from pairlock.layouts.vocabularies import has_vocabulary
 from pairlock.manifest.format import CLASS_PATH
 
 WEIGHTS = "model.safetensors"
@@ -32,10 +34,7 @@ class Needs:
 
 
 MODULES = {
-    "Transformer": Needs(
-        weights=True,
-        tokenizers=("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer_config.json"),
-    ),
+    "Transformer": Needs(weights=True),
     "StaticEmbedding": Needs(config=None, weights=True, tokenizers=("tokenizer.json",)),
     "WordEmbeddings": Needs(
         config="wordembedding_config.json",
@@ -152,9 +151,11 @@ def check_module(listing: Listing, module: ModuleFolder) -> None:
         InvalidInputError: a file is missing, or the weights are there only as a pickle.
         UnsupportedError: it holds an adapter or code, or something that this release does not do.
     """
-    _refuse_code(listing, module)
+    for name in _CODE_KEYS_IN:
+        refuse_code(listing, module.at(name))
     if module.name == "Transformer" or module.foreign:
         _refuse_adapter(listing, module)
+        check_encoder_settings(listing, module.folder)
     if module.foreign:
         if _pickled_weights(listing, module):
             need_weights(listing, module)
@@ -166,14 +167,51 @@ def check_module(listing: Listing, module: ModuleFolder) -> None:
     elif needs.config:
         config = _need_config(listing, module.at(needs.config))
     if needs.tokenizers and not any(listing.has(module.at(name)) for name in needs.tokenizers):
-        # transformers would guess a tokenizer from the config alone, and change every vector
         raise incomplete(listing, module.at(needs.tokenizers[0]), "a tokenizer", "none")
+    if module.name == "Transformer":
+        check_tokenizer(listing, module.folder)
     if module.name == "WordEmbeddings":
         _check_word_tokenizer(listing, module, str(config.get("tokenizer_class")))
     if module.name == "Dense":
         _check_activation(module, str(config.get("activation_function", "")))
     if needs.weights:
         need_weights(listing, module)
+
+
+def refuse_code(listing: Listing, path: str) -> None:
+    """Refuse a configuration that names code in its folder.
+
+    Raises:
+        UnsupportedError: it does.
+    """
+    if listing.has(path) and "auto_map" in (config := listing.read_object(path)):
+        raise UnsupportedError(
+            "the model needs code that it brings along",
+            kind=ErrorKind.KIND_UNSUPPORTED,
+            checked=f"auto_map in {path}",
+            expected="an architecture that transformers ships",
+            found=str(config["auto_map"]),
+            done="nothing was loaded or written; the code was not imported",
+            hint="use a model whose architecture is part of transformers",
+        )
+
+
+def check_tokenizer(listing: Listing, folder: str) -> None:
+    """Refuse a tokenizer of transformers that would be made up, or that needs code of its own.
+
+    Args:
+        listing: the model's folder, or the adapter's.
+        folder: the tokenizer's; empty for the folder itself.
+
+    Raises:
+        InvalidInputError: its words are not there.
+        UnsupportedError: it names code.
+    """
+    prefix = f"{folder}/" if folder else ""
+    refuse_code(listing, f"{prefix}tokenizer_config.json")
+    if not has_vocabulary(listing, folder):
+        # transformers would guess one, and change every vector
+        raise incomplete(listing, f"{prefix}tokenizer.json", "a tokenizer with its words", "none")
 
 
 def need_weights(listing: Listing, module: ModuleFolder) -> None:
@@ -305,20 +343,6 @@ def _pickled_weights(listing: Listing, module: ModuleFolder) -> list[str]:
         return []
     pattern = re.escape(module.at("")) + r"pytorch_model(-\d+-of-\d+)?\.bin"
     return [path for path in sorted(listing.sizes) if re.fullmatch(pattern, path)]
-
-
-def _refuse_code(listing: Listing, module: ModuleFolder) -> None:
-    for path in map(module.at, _CODE_KEYS_IN):
-        if listing.has(path) and "auto_map" in (config := listing.read_object(path)):
-            raise UnsupportedError(
-                "the model needs code that it brings along",
-                kind=ErrorKind.KIND_UNSUPPORTED,
-                checked=f"auto_map in {path}",
-                expected="an architecture that transformers ships",
-                found=str(config["auto_map"]),
-                done="nothing was written; the code was not imported",
-                hint="use a model whose architecture is part of transformers",
-            )
 
 
 def _refuse_adapter(listing: Listing, module: ModuleFolder) -> None:

@@ -13,22 +13,18 @@ from typing import Any
 
 from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
 from pairlock.layouts.listing import Listing
-from pairlock.layouts.modules import PEFT_CONFIG, ModuleFolder, check_module, read_modules
-from pairlock.layouts.sentence_transformers import belongs
+from pairlock.layouts.modules import (
+    PEFT_CONFIG,
+    ModuleFolder,
+    check_module,
+    check_tokenizer,
+    read_modules,
+)
+from pairlock.layouts.peft_settings import wrong_setting
+from pairlock.layouts.sentence_transformers import belongs, check_settings
 
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_PICKLE = "adapter_model.bin"
-
-PEFT_TYPES = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "HRA", "LN_TUNING")
-"""Methods that change weights of the encoder; each is proved by a test. Prompt learning adds tokens
-instead, and other methods keep random projections that their files do not hold."""
-
-_INITIALISATIONS = (True, False, "gaussian", "orthogonal", "eva")
-"""Values of `init_lora_weights` that leave the base's weights alone; PiSSA, OLoRA, CorDA and LoftQ
-change them, so that such an adapter fits a base that was written nowhere."""
-
-_OTHER_MACHINES = ("megatron_config", "layer_replication", "alora_invocation_tokens")
-"""Settings with which the adapter is no longer a change of the encoder's own weights."""
 
 _TOKENIZER = re.compile(
     r"""tokenizer\.json | tokenizer_config\.json | special_tokens_map\.json | added_tokens\.json
@@ -36,7 +32,7 @@ _TOKENIZER = re.compile(
     | chat_template\.(jinja|json)""",
     re.VERBOSE,
 )
-_SETTINGS = ("modules.json", "config_sentence_transformers.json")
+_FILES_OF_THE_PIPELINE = ("modules.json", "config_sentence_transformers.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +81,12 @@ def read_peft(listing: Listing) -> PeftLayout:
     config_path = _config_path(listing)
     assert config_path is not None
     folder = config_path.rpartition("/")[0]
-    config = listing.read_object(config_path)
-    peft_type = str(config.get("peft_type", "unknown")).upper()
-    _check_config(listing, config, peft_type)
+    config = read_peft_config(listing, config_path)
+    peft_type = str(config["peft_type"])
     has_pipeline = listing.has("modules.json")
     modules = _modules(listing, folder) if has_pipeline else {}
+    if listing.has(f"{folder}/tokenizer_config.json" if folder else "tokenizer_config.json"):
+        check_tokenizer(listing, folder)
     weights = _weights(listing, folder)
     _refuse_encoder(listing, folder)
     settings, tokenizer, left_out = [], [], []
@@ -103,7 +100,8 @@ def read_peft(listing: Listing) -> PeftLayout:
         elif has_pipeline and parent == folder and re.fullmatch(r"sentence_\w+_config\.json", name):
             encoder_settings = path
         elif has_pipeline and (
-            path in _SETTINGS or (parent in modules and belongs(listing, modules[parent], name))
+            path in _FILES_OF_THE_PIPELINE
+            or (parent in modules and belongs(listing, modules[parent], name))
         ):
             settings.append(path)
         else:
@@ -127,6 +125,48 @@ def read_peft(listing: Listing) -> PeftLayout:
     )
 
 
+def read_peft_config(listing: Listing, path: str) -> dict[str, Any]:
+    """The configuration of an adapter, for packaging and for a load alike.
+
+    A package may be made by hand: its digest proves that it was approved, not that it was made by
+    these rules.
+
+    Args:
+        listing: the adapter's folder.
+        path: of its `adapter_config.json`.
+
+    Returns:
+        The configuration, of a method that is packaged and without a setting that is not.
+
+    Raises:
+        InvalidInputError: it is not JSON.
+        UnsupportedError: the method, or one of its settings, is not packaged by this release.
+    """
+    config = listing.read_object(path)
+    _check_config(listing, config, str(config.get("peft_type", "unknown")))
+    return config
+
+
+def read_peft_modules(listing: Listing) -> tuple[ModuleFolder, ...]:
+    """The modules that an adapter brought along, for packaging and for a load alike.
+
+    Args:
+        listing: the adapter's folder, with a `modules.json`.
+
+    Returns:
+        Every module after the encoder, with those of every route.
+
+    Raises:
+        InvalidInputError: files are missing, or a list or a setting is malformed.
+        UnsupportedError: one of them is not packaged by this release.
+    """
+    _, *rest = _all_modules(listing)
+    for module in rest:
+        check_module(listing, module)
+    check_settings(listing)
+    return tuple(rest)
+
+
 def _config_path(listing: Listing) -> str | None:
     if listing.has(PEFT_CONFIG):
         return PEFT_CONFIG
@@ -141,20 +181,29 @@ def _config_path(listing: Listing) -> str | None:
 
 def _modules(listing: Listing, encoder_folder: str) -> dict[str, ModuleFolder]:
     """The modules after the encoder, by folder."""
-    first, *rest = read_modules(listing, frozenset())
-    if first.name != "Transformer" or first.folder != encoder_folder:
-        raise UnsupportedError(
-            "the adapter is not inside the first module",
-            kind=ErrorKind.KIND_UNSUPPORTED,
-            checked="modules.json",
-            expected=f"a Transformer in {encoder_folder or 'the folder itself'}",
-            found=f"{first.name} in {first.folder or 'the folder itself'}",
-            done="nothing was written",
-            hint="merge the adapter into its base, and log the merged model",
-        )
-    for module in rest:
-        check_module(listing, module)
-    return {module.folder: module for module in rest}
+    first = _all_modules(listing)[0]
+    if first.folder != encoder_folder:
+        raise _misplaced(first, encoder_folder)
+    return {module.folder: module for module in read_peft_modules(listing)}
+
+
+def _all_modules(listing: Listing) -> tuple[ModuleFolder, ...]:
+    found = read_modules(listing, frozenset())
+    if found[0].name != "Transformer":
+        raise _misplaced(found[0], "")
+    return found
+
+
+def _misplaced(first: ModuleFolder, encoder_folder: str) -> UnsupportedError:
+    return UnsupportedError(
+        "the adapter is not inside the first module",
+        kind=ErrorKind.KIND_UNSUPPORTED,
+        checked="modules.json",
+        expected=f"a Transformer in {encoder_folder or 'the folder itself'}",
+        found=f"{first.name} in {first.folder or 'the folder itself'}",
+        done="nothing was loaded or written",
+        hint="merge the adapter into its base, and log the merged model",
+    )
 
 
 def _weights(listing: Listing, folder: str) -> str:
@@ -194,29 +243,19 @@ def _refuse_encoder(listing: Listing, folder: str) -> None:
 
 
 def _check_config(listing: Listing, config: dict[str, Any], peft_type: str) -> None:
-    wrong = None
-    if peft_type not in PEFT_TYPES:
-        wrong = ("peft_type", ", ".join(PEFT_TYPES), peft_type)
-    elif config.get("init_lora_weights", True) not in _INITIALISATIONS:
-        expected = ", ".join(map(str, _INITIALISATIONS))
-        wrong = ("init_lora_weights", expected, str(config["init_lora_weights"]))
-    else:
-        for name in _OTHER_MACHINES:
-            if config.get(name):
-                wrong = (name, "nothing", str(config[name])[:200])
-    if wrong is not None:
-        name, expected, found = wrong
-        raise UnsupportedError(
-            f"the {peft_type} adapter in {listing.location} is of a kind that this release does "
-            "not package",
-            kind=ErrorKind.KIND_UNSUPPORTED,
-            checked=f"{name} in {PEFT_CONFIG}",
-            expected=expected,
-            found=found,
-            done="nothing was written",
-            hint="merge the adapter into its base (model.merge_and_unload()), save the merged "
-            "model with SentenceTransformer.save and log that folder",
-        )
+    if (wrong := wrong_setting(config)) is None:
+        return
+    raise UnsupportedError(
+        f"the {peft_type[:40]} adapter in {listing.location} is of a kind that this release does "
+        "not package or load",
+        kind=ErrorKind.KIND_UNSUPPORTED,
+        checked=f"{wrong.name[:80]} in {PEFT_CONFIG}",
+        expected=wrong.expected,
+        found=wrong.found[:200],
+        done="nothing was loaded or written",
+        hint="merge the adapter into its base (model.merge_and_unload()), save the merged model "
+        "with SentenceTransformer.save and log that folder",
+    )
 
 
 def _summary(config: dict[str, Any]) -> str:
@@ -236,5 +275,5 @@ def _summary(config: dict[str, Any]) -> str:
     elif targets:
         parts.append(f"on {targets}")
     if saved := config.get("modules_to_save"):
-        parts.append("and all of " + ", ".join(sorted(map(str, saved))))
+        parts.append("and all of " + ", ".join(sorted(saved)))
     return ", ".join(parts)

@@ -93,7 +93,7 @@ def read_sentence_transformers(
         _refuse_damaged(listing)
         modules = (ModuleFolder(place=(0,), folder="", name="Transformer"),)
         source = "transformers folder without modules.json (mean pooling)"
-    _check_settings(listing)
+    check_settings(listing)
     for module in modules:
         check_module(listing, module)
     folders = {module.folder: module for module in modules}
@@ -127,31 +127,19 @@ def belongs(listing: Listing, module: ModuleFolder, name: str) -> bool:
     return (own or bool(_BELONGS.fullmatch(name))) and not _shadowed(listing, module, name)
 
 
-def _refuse_damaged(listing: Listing) -> None:
-    # Without modules.json Sentence-Transformers silently uses mean pooling and no Normalize.
-    traces = [
-        path
-        for path in sorted(listing.sizes)
-        if path == "config_sentence_transformers.json"
-        or re.fullmatch(r"\d+_[A-Z]\w*/.*|sentence_[\w-]+_config\.json", path)
-    ]
-    if traces:
-        raise InvalidInputError(
-            f"{listing.location} is a Sentence-Transformers model without its modules.json",
-            kind=ErrorKind.MODEL_INCOMPLETE,
-            checked="modules.json",
-            expected="the list of modules, beside " + ", ".join(traces[:3]),
-            found="no modules.json",
-            done="nothing was written; loading it would guess the pooling and change the vectors",
-            hint="restore modules.json, or save the model again with SentenceTransformer.save",
-        )
+def check_settings(listing: Listing) -> None:
+    """Refuse settings of a whole pipeline that Sentence-Transformers would pass over or trip over.
 
-
-def _check_settings(listing: Listing) -> None:
+    Raises:
+        InvalidInputError: a setting is malformed.
+        UnsupportedError: the pipeline gives no dense embeddings.
+    """
     path = "config_sentence_transformers.json"
     if not listing.has(path):
         return
-    config = listing.read_object(path)
+    config = listing.read_json(path)
+    if not isinstance(config, dict):
+        raise incomplete(listing, path, "an object", type(config).__name__)
     model_type = config.get("model_type", "SentenceTransformer")
     if model_type != "SentenceTransformer":
         raise UnsupportedError(
@@ -170,6 +158,35 @@ def _check_settings(listing: Listing) -> None:
         # Sentence-Transformers passes over a name that it does not know, and uses cosine
         names = ", ".join(filter(None, _SIMILARITIES))
         raise incomplete(listing, path, names, f"similarity_fn_name={similarity!r}")
+    prompts, default = config.get("prompts") or {}, config.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(
+        prompt is None or isinstance(prompt, str) for prompt in prompts.values()
+    ):
+        raise incomplete(listing, path, "a text for each prompt", f"prompts={prompts!r}"[:200])
+    if default is not None and default not in [*prompts, "query", "document"]:
+        raise incomplete(
+            listing, path, "the name of a prompt", f"default_prompt_name={default!r}"[:200]
+        )
+
+
+def _refuse_damaged(listing: Listing) -> None:
+    # Without modules.json Sentence-Transformers silently uses mean pooling and no Normalize.
+    traces = [
+        path
+        for path in sorted(listing.sizes)
+        if path == "config_sentence_transformers.json"
+        or re.fullmatch(r"\d+_[A-Z]\w*/.*|sentence_[\w-]+_config\.json", path)
+    ]
+    if traces:
+        raise InvalidInputError(
+            f"{listing.location} is a Sentence-Transformers model without its modules.json",
+            kind=ErrorKind.MODEL_INCOMPLETE,
+            checked="modules.json",
+            expected="the list of modules, beside " + ", ".join(traces[:3]),
+            found="no modules.json",
+            done="nothing was written; loading it would guess the pooling and change the vectors",
+            hint="restore modules.json, or save the model again with SentenceTransformer.save",
+        )
 
 
 def _shadowed(listing: Listing, module: ModuleFolder, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -90,7 +91,7 @@ def construct_custom(
     """
     found = import_class(class_path, allowed, base_class=BaseAdapter)
     try:
-        return found(**config)
+        return found(**copy.deepcopy(dict(config)))  # a constructor may write to what it gets
     except Exception as error:
         raise InvalidInputError(
             f"{class_path} cannot be built from its recorded configuration",

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from llama_index.embeddings.adapter.utils import BaseAdapter, LinearLayer, TwoLayerNN
 
+from pairlock.errors import ErrorKind, IntegrityError
 from pairlock.manifest import LayerFacts
 from pairlock_flavors.torch_runtime.adapters.tensors import Shapes, check_tensors, read_tensors
 
@@ -52,8 +53,28 @@ def load_layer(path: Path, facts: LayerFacts, *, device: str) -> BaseAdapter:
 
 
 def settle(adapter: BaseAdapter, tensors: dict[str, torch.Tensor], *, device: str) -> BaseAdapter:
-    """Fill an adapter with proved tensors: float32, on its device, never training."""
+    """Fill an adapter with proved tensors: float32, on its device, never training.
+
+    Raises:
+        IntegrityError: the adapter did not take every one of them, as when two share one place.
+    """
     adapter.load_state_dict(tensors, strict=True)
+    taken = adapter.state_dict()
+    wrong = [
+        name
+        for name, tensor in sorted(tensors.items())
+        if not torch.equal(taken[name].cpu(), tensor.to(taken[name].dtype))
+    ]
+    if wrong:
+        raise IntegrityError(
+            f"the {type(adapter).__name__} did not take every tensor",
+            kind=ErrorKind.TENSOR_VALUES,
+            checked="the tensors in memory, read back",
+            expected="the values in the file",
+            found=f"{len(wrong)} differ: {', '.join(wrong[:5])}",
+            done="nothing was loaded",
+            hint="install the version of the package that the adapter was trained with",
+        )
     adapter.to(device=torch.device(device), dtype=torch.float32)
     adapter.eval()
     adapter.requires_grad_(False)

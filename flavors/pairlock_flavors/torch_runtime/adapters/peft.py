@@ -6,7 +6,7 @@ and load what fits. Here the base is already in memory, and every tensor is acco
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import re
 import warnings
 from collections.abc import Mapping
@@ -18,6 +18,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from pairlock.errors import ErrorKind, IntegrityError, UnavailableError
+from pairlock.layouts import listing_of, read_peft_config
+from pairlock.stores import LocalStore
 from pairlock_flavors.torch_runtime.adapters.tensors import (
     check_tensors,
     read_tensors,
@@ -44,11 +46,14 @@ def put_peft(
             texts are embedded; else keep it apart, so that all weights stay shared.
 
     Raises:
+        UnsupportedError: the method, or one of its settings, is not packaged by this release.
         UnavailableError: the installed PEFT does not know the configuration.
         IntegrityError: the tensors are not exactly those that the configuration needs.
     """
     tensors = named_as_in_the_encoder(read_tensors(weights_file))
-    known = json.loads(config_file.read_bytes())
+    listing = listing_of(LocalStore(config_file.parent, follow_links=True))
+    # the rules of packaging hold for whoever made the package
+    known = read_peft_config(listing, config_file.name)
     config = _read_config(known, config_file.name)
     encoder = model[0].auto_model
     with warnings.catch_warnings():
@@ -72,24 +77,33 @@ def named_as_in_the_encoder(tensors: Mapping[str, torch.Tensor]) -> dict[str, to
     return {_PREFIX.sub("", name): tensor for name, tensor in tensors.items()}
 
 
-def _read_config(known: dict[str, Any], name: str) -> PeftConfig:
-    from peft import PeftConfig
+def _read_config(known: Mapping[str, Any], name: str) -> PeftConfig:
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
+    config_class = PEFT_TYPE_TO_CONFIG_MAPPING.get(known["peft_type"])
+    fields = {field.name for field in dataclasses.fields(config_class)} if config_class else set()
+    # PEFT drops a setting that it does not know, and computes something else
+    if strange := sorted(key for key, value in known.items() if value and key not in fields):
+        raise _unknown_to_peft(name, f"{', '.join(strange)}, which it does not know")
     # nothing that PEFT could look up
-    known = {**known, "base_model_name_or_path": None, "revision": None, "inference_mode": True}
+    own = {"base_model_name_or_path": None, "revision": None, "inference_mode": True}
+    settings = {key: value for key, value in known.items() if key in fields} | own
     try:
-        found: PeftConfig = PeftConfig.from_peft_type(**known)
+        return config_class(**config_class.check_kwargs(**settings))
     except (TypeError, ValueError, KeyError) as error:
-        raise UnavailableError(
-            "the installed PEFT does not know this adapter's configuration",
-            kind=ErrorKind.LIBRARY_VERSION,
-            checked=f"{name}, by peft {version('peft')}",
-            expected="a release that knows every setting",
-            found=f"{type(error).__name__}: {error}",
-            done="nothing was loaded or written",
-            hint="install the version of peft that the adapter was saved with",
-        ) from error
-    return found
+        raise _unknown_to_peft(name, f"{type(error).__name__}: {error}") from error
+
+
+def _unknown_to_peft(name: str, found: str) -> UnavailableError:
+    return UnavailableError(
+        "the installed PEFT does not know this adapter's configuration",
+        kind=ErrorKind.LIBRARY_VERSION,
+        checked=f"{name}, by peft {version('peft')}",
+        expected="a release that knows every setting",
+        found=found,
+        done="nothing was loaded or written",
+        hint="install the version of peft that the adapter was saved with",
+    )
 
 
 def _inject(encoder: Any, config: PeftConfig) -> PeftModel:

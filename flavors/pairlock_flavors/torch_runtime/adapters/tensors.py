@@ -81,8 +81,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write tensors as safetensors, in the dtype they are in."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(contiguous, path)
+    # copies, for safetensors refuses tensors that share their memory, as tied weights do
+    own = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    safetensors.torch.save_file(own, path)
 
 
 def _finding(kind: ErrorKind, place: str, expected: str, found: str) -> Finding:

@@ -51,7 +51,7 @@ def describe(model: SentenceTransformer, *, normalize: bool = False) -> EncodeSe
         text_instruction=effective_prompt(model, ("document", "passage", "corpus")),
         truncate_dim=model.truncate_dim,
         similarity=_similarity(model),
-        foreign_modules=_foreign_modules(model),
+        foreign_modules=foreign_modules(model),
     )
 
 
@@ -213,7 +213,8 @@ def max_seq_length(model: SentenceTransformer) -> int | None:
     return max(known, default=None)
 
 
-def _foreign_modules(model: SentenceTransformer) -> tuple[str, ...]:
+def foreign_modules(model: SentenceTransformer) -> tuple[str, ...]:
+    """Import paths of the classes of other packages that a model is made of, each once."""
     # a class is called as the model's list of modules calls it, and may lie elsewhere by now
     named = {class_: name for name, class_ in getattr(model, "_module_classes", {}).items()}
     found = []

@@ -15,6 +15,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from pairlock.layouts import check_tokenizer, listing_of, read_peft_modules
+from pairlock.stores import LocalStore
 from pairlock_flavors.torch_runtime.models.loading import own_weights, unreadable
 from pairlock_flavors.torch_runtime.models.residents import (
     SharedSentenceTransformer,
@@ -31,17 +33,22 @@ def put_modules(model: SentenceTransformer, folder: Path) -> None:
 
     Raises:
         IntegrityError: Sentence-Transformers cannot build a module from the files.
+        InvalidInputError: files are missing, or a list or a setting is malformed.
+        UnsupportedError: a module is not packaged by this release.
     """
-    _, *rest = json.loads((folder / "modules.json").read_bytes())
+    listing = listing_of(LocalStore(folder, follow_links=True))
+    # the rules of packaging hold for whoever made the package
+    modules = {module.place: module for module in read_peft_modules(listing)}
+    types = [str(entry["type"]) for entry in listing.read_json("modules.json")]
     for name in list(model._modules)[1:]:
         del model._modules[name]
-    for entry in rest:
+    for index, type_ in enumerate(types[1:], start=1):
         with unreadable():
-            module = _module_class(str(entry["type"])).load(str(folder / entry["path"]))
+            module = _module_class(type_).load(str(folder / modules[index,].folder))
         own_weights(module)
-        model.add_module(str(entry["name"]), module.to(model.device))
-    config = folder / "config_sentence_transformers.json"
-    known: dict[str, Any] = json.loads(config.read_bytes()) if config.exists() else {}
+        model.add_module(str(index), module.to(model.device))
+    config = "config_sentence_transformers.json"
+    known = listing.read_object(config) if listing.has(config) else {}
     model.prompts = {"query": "", "document": "", **(known.get("prompts") or {})}
     model.default_prompt_name = known.get("default_prompt_name")
     model.truncate_dim = known.get("truncate_dim")
@@ -68,6 +75,8 @@ def put_tokenizer(model: SharedSentenceTransformer, folder: Path) -> None:
 
     Raises:
         IntegrityError: transformers cannot build a tokenizer from the files.
+        InvalidInputError: its words are not there.
+        UnsupportedError: it names code.
     """
     encoder = model[0]
     # Sentence-Transformers 6 calls it a processor, and so does every release for other modalities
@@ -81,7 +90,11 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
     Raises:
         IntegrityError: transformers cannot build a tokenizer from the files.
+        InvalidInputError: its words are not there.
+        UnsupportedError: it names code.
     """
+    listing = listing_of(LocalStore(folder, follow_links=True))
+    check_tokenizer(listing, "")
     with unreadable():
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False

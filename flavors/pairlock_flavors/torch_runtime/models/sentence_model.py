@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from pairlock.manifest import EncodeSettings, Role
 from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel
+from pairlock_flavors.torch_runtime.models.seals import Seal
 
 
 class SentenceModel:
@@ -35,6 +36,11 @@ class SentenceModel:
         self.model = model
         self.settings = settings
         self.batch_size = batch_size
+        self.seal = Seal(model)
+
+    def seal_again(self) -> None:
+        """Take the weights as they are now, after an adapter was put inside."""
+        self.seal = Seal(self.model)
 
     @classmethod
     def alone(
@@ -61,9 +67,10 @@ class SentenceModel:
             (n_texts, dim) float32.
 
         Raises:
-            IntegrityError: the weights were changed in memory.
+            IntegrityError: the weights or the vocabulary were changed in memory.
         """
         self.resident.check_unchanged()
+        self.seal.check()
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         is_query = role is Role.QUERY
