@@ -49,16 +49,24 @@ class FullEmbedding(PackageEmbedding, HuggingFaceEmbedding):
         return "PairlockFullEmbedding"
 
     def _embed(self, inputs: list[Any], prompt_name: str | None = None) -> list[Vector]:
-        if prompt_name is None:
-            raise InvalidInputError(
-                "this model embeds texts only",
-                kind=ErrorKind.ARGUMENT_INVALID,
-                checked="what is to be embedded",
-                expected="texts",
-                found="images",
-                done="nothing was embedded",
-                hint="use get_query_embedding or get_text_embedding",
-            )
         role = Role.QUERY if prompt_name == "query" else Role.TEXT
         vectors: list[Vector] = self.vectors(inputs, role).tolist()
         return vectors
+
+    def _get_image_embedding(self, *_: Any, **__: Any) -> Vector:
+        raise _texts_only()
+
+    def _get_image_embeddings(self, *_: Any, **__: Any) -> list[Vector]:
+        raise _texts_only()
+
+
+def _texts_only() -> InvalidInputError:
+    return InvalidInputError(
+        "this model embeds texts only",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked="what is to be embedded",
+        expected="texts",
+        found="images",
+        done="nothing was embedded",
+        hint="use get_query_embedding or get_text_embedding",
+    )

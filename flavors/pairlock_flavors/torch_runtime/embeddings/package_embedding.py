@@ -1,7 +1,8 @@
 """What every embedding that Pairlock loads has in common, whichever LlamaIndex class it extends.
 
 - The package digest is a pydantic field: pipelines that hash `to_dict()` tell versions apart.
-- The embeddings cache is kept apart by package and role.
+- LlamaIndex's settings can be changed, and are checked; what was loaded cannot.
+- The embeddings cache is kept apart by package, dtype and role.
 - A copy shares the weights; a pickle holds the URI and the digest, and loads the model again.
 - Everything that embeds goes through `vectors`, in batches, and off the event loop when awaited.
 """
@@ -9,15 +10,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
 from numpy.typing import NDArray
 
 from pairlock.api import load
+from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
 from pairlock.receipts import Receipt
 from pairlock_flavors.torch_runtime.embeddings.vector_cache import ModelCache, caching_as
@@ -33,8 +35,15 @@ Vector = list[float]
 _RECIPE = ("uri", "package_digest", "device", "dtype", "merge", "base")
 """Fields that say how to load the model again."""
 
+_IDENTITY = {"uri", "package_digest", "device"}
+"""Those without which nothing can be loaded."""
+
 _OPTIONS = ("embed_batch_size", "num_workers")
-"""Fields that are LlamaIndex's own."""
+"""Fields that are LlamaIndex's own, and go along with a pickle or a dictionary."""
+
+_CHANGEABLE = {*BaseEmbedding.model_fields, "show_progress_bar", "cache_folder"}
+"""Fields that a user may set. The others say what was loaded: set, they would change no vector, and
+say something else than what is computed."""
 
 # LlamaIndex's own method bodies, without the span they are decorated with: the overrides below are
 # decorated again by LlamaIndex, and one call stays one span.
@@ -60,6 +69,11 @@ class Encoder(Protocol):
 class PackageEmbedding(BaseEmbedding):
     """An embedding that was loaded from a package."""
 
+    model_config = ConfigDict(validate_assignment=True)
+
+    embeddings_cache: Any | None = Field(
+        default=None, exclude=True, description="Cache for the vectors; roles are kept apart in it."
+    )
     uri: str = Field(description="What was loaded; loading it again gives the same bytes.")
     package_digest: str = Field(description="Digest of the package the vectors come from.")
     dimension: int = Field(description="Dimension of the vectors.", gt=0)
@@ -103,9 +117,32 @@ class PackageEmbedding(BaseEmbedding):
         return self.vectors(texts, role)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields and name not in _CHANGEABLE:
+            raise InvalidInputError(
+                f"{name} says what was loaded, and cannot be changed",
+                kind=ErrorKind.ARGUMENT_INVALID,
+                checked=f"the field {name}",
+                expected=repr(getattr(self, name)),
+                found=repr(value),
+                done="nothing was changed",
+                hint="load the model again with other arguments, or log it with other settings",
+            )
         if name == "embeddings_cache" and value is not None:
-            value = ModelCache(value, self.package_digest)
+            # half precision rounds, and rounds a merged adapter otherwise than one kept apart
+            variant = f"{self.dtype}/merged" if self.merge else self.dtype
+            value = ModelCache(value, f"{self.package_digest}/{variant}")
         super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy on the same weights, also when it is deep; updates are checked as assignments.
+
+        Raises:
+            InvalidInputError: an update would change what was loaded.
+        """
+        copy: Self = super().model_copy(deep=deep)
+        for name, value in (update or {}).items():
+            setattr(copy, name, value)
+        return copy
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         copy: Self = self.model_copy()
@@ -122,13 +159,17 @@ class PackageEmbedding(BaseEmbedding):
         """Load the model that a dictionary from `to_dict` describes.
 
         Raises:
+            InvalidInputError: the dictionary is not of an embedding of this class.
             PairlockError: as `pairlock.load`.
         """
         data = {**data, **kwargs}
+        if not data.keys() >= _IDENTITY:
+            raise _not_of(cls, f"no {', '.join(sorted(_IDENTITY - data.keys()))}")
         recipe = {name: data[name] for name in _RECIPE if name in data}
         options = {name: data[name] for name in _OPTIONS if name in data}
         found = reload_embedding(recipe, options)
-        assert isinstance(found, cls)
+        if not isinstance(found, cls):
+            raise _not_of(cls, found.class_name())
         return found
 
     def to_payload(self) -> dict[str, Any]:
@@ -235,3 +276,15 @@ def reload_embedding(
     for name, value in options.items():
         setattr(found, name, value)
     return found
+
+
+def _not_of(kind: type[PackageEmbedding], found: str) -> InvalidInputError:
+    return InvalidInputError(
+        "the dictionary describes no embedding of this class",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked="what the dictionary says to load",
+        expected=kind.class_name(),
+        found=found,
+        done="nothing is returned",
+        hint="give the class that the dictionary was made by, and all that its to_dict gave",
+    )
