@@ -22,7 +22,6 @@ import torch
 from peft import LoraConfig, OFTConfig
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling
-from support.peft import METHODS, save, trained
 
 import pairlock
 from pairlock import (
@@ -42,6 +41,7 @@ from support import acme
 from support.forgery import Change, forge
 from support.models import TEXTS, tokenizer
 from support.modules import transformer
+from support.peft_adapters import METHODS, save, trained
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 GATED = "support.acme:Gated"

@@ -15,7 +15,6 @@ import torch
 from peft import LoraConfig, PeftConfig, get_peft_model
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Normalize, Pooling, Transformer
-from support.peft import METHODS, save_by_peft
 from transformers import GPT2Config, GPT2Model
 
 import pairlock
@@ -30,6 +29,7 @@ from pairlock_flavors.torch_runtime.models.residents import (
 from pairlock_flavors.torch_runtime.models.seals import Seal
 from support import acme
 from support.models import MAX_TOKENS, TEXTS, save_model, tokenizer
+from support.peft_adapters import METHODS, save_by_peft
 
 GATED = "support.acme:Gated"
 

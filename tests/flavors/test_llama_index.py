@@ -436,7 +436,8 @@ def test_threads_take_turns_with_the_tokenizer(
     monkeypatch.setattr(tokenizer, "__call__", counted)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(own.get_query_embedding, [f"card {number}" for number in range(12)]))
-    assert most == [1] * 12
+    assert len(most) >= 12
+    assert set(most) == {1}
 
 
 def test_threads_on_one_cache_keep_roles_apart(load: Callable[[str], Any]) -> None:

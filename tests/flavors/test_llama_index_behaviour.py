@@ -55,7 +55,7 @@ from pydantic import ValidationError
 import pairlock
 from pairlock import ErrorKind, InvalidInputError
 from support.models import TEXTS
-from support.peft import METHODS, save, trained
+from support.peft_adapters import METHODS, save, trained
 
 CLASSES: dict[str, type] = {
     "full": HuggingFaceEmbedding,

@@ -182,8 +182,10 @@ def test_an_adapter_engine_is_packaged_as_it_embeds(
     base: str,
     shared_registry: Any,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The adapter keeps the class it has in memory, on the base that the engine embedded with."""
+    monkeypatch.setenv("PAIRLOCK_ALLOW_CLASSES", "support.finetuning:GatedAdapter")
     torch.manual_seed(3)
     engine = adapter_engine(pairlock.load(base), tmp_path / "out", adapter_model=make())
     engine.finetune()
@@ -274,7 +276,7 @@ def test_a_peft_model_is_packaged_as_it_computes(
     logged = pairlock.log_model(tuned, base=base, registered_model_name="peft-model")
     assert (logged.kind, logged.base_uri, logged.run_id) == ("peft", base, None)
     whole = SentenceTransformer(str(short_minilm), device="cpu")
-    whole[0].auto_model = tuned
+    whole[0].model = tuned
     same_as_model(logged.uri, whole, FEW)
 
 
@@ -327,6 +329,7 @@ def test_what_the_trainer_told_mlflow_itself_is_not_logged_twice(
         mlflow.start_run()
     try:
         made.train()
+        mlflow.flush_async_logging()
         (run,) = registry.client.search_runs(["0"])
         before = history(registry.client, run.info.run_id)
         logged = pairlock.log_model(made, registered_model_name="m")

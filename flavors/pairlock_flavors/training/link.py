@@ -105,6 +105,10 @@ def linked_run(
     Raises:
         UnavailableError: MLflow cannot make a run.
     """
+    if record is not None:
+        # a trainer's own callback may still be sending what is asked for here
+        with suppress(Exception):
+            mlflow.flush_async_logging()
     active = mlflow.active_run()
     if run_id is None and active is not None:
         run_id = str(active.info.run_id)
