@@ -283,6 +283,8 @@ def _receipt(
             tree_digest=pin.tree_digest,
             package_digest=pin.package_digest if base is None else base.package_digest,
         )
+    # a base that is in memory was proved when it was read
+    in_memory = pin.size_bytes if pin is not None and base is None else 0
     structure = "modules, pooling, maximum length, dimension"
     structure += ", adapter tensors" if manifest.adapter is not None else ""
     checks.append(Check(name="structure", detail=structure))
@@ -305,7 +307,7 @@ def _receipt(
         location=package.located.location,
         loaded_from=str(package.root),
         answer_age_s=age_s(package.located),
-        bytes_verified=manifest.size_bytes + (0 if pin is None else pin.size_bytes),
+        bytes_verified=sum(files.size_bytes for files in proved) + in_memory,
         bytes_hashed=sum(files.hashed_bytes for files in proved),
         bytes_fetched=package.fetched_bytes + (base.fetched_bytes if base else 0),
         warnings=(*package.located.warnings, *(base.warnings if base else ())),

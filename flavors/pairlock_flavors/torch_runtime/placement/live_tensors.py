@@ -75,7 +75,6 @@ def counting(*modules: torch.nn.Module) -> Iterator[LiveTensors]:
     did, and the figure must not.
     """
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         with LiveTensors(w for module in modules for w in weights(module)) as live:
