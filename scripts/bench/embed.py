@@ -48,7 +48,7 @@ def passages(count: int, words_each: int) -> list[str]:
 def queries(count: int) -> list[str]:
     """Questions as people ask them."""
     lines = DATA.read_text(encoding="utf-8").splitlines()
-    found = [json.loads(line)["train"] for line in lines]
+    found = [json.loads(line)["test_question"] for line in lines]
     return (found * (count // len(found) + 1))[:count]
 
 
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--words", type=int, nargs="+", default=[4, 12, 40])
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     threads = f"threads: {torch.get_num_threads()}"
@@ -97,7 +98,7 @@ def main() -> None:
             f"{folder}/linear",
             device="cpu",
         )
-        for words_each in (4, 12, 40):
+        for words_each in arguments.words:
             texts = passages(arguments.texts, words_each)
             sides: dict[str, Callable[[], Any]] = {BARE: lambda t=texts: bare.encode(t).tolist()}
             for name, embedding in [*ours.items(), ("llama-index adapter", theirs)]:
