@@ -156,7 +156,10 @@ def _peft(
     identity: Identity,
     placement: Placement,
 ) -> PeftEmbedding:
-    encoder, bare = (_encoder(parts.manifest, model, parts.root, facts) for _ in range(2))
+    def bare() -> SentenceModel:
+        return _encoder(parts.manifest, model, parts.root, facts)
+
+    encoder = bare()
     put_peft(
         encoder.model,
         parts.root / PEFT_CONFIG,
