@@ -265,3 +265,15 @@ def test_twenty_adapters_on_real_weights_cost_one_base(
         (tmp_path / "lora" / "adapter_model.safetensors").stat().st_size + 384 * 384 * 4
     )
     assert own_bytes(loaded) <= 1.02 * (only.weights_bytes + adapters)
+    tables = [
+        {name for name, table in vars(embedding._model.tokenizer).items() if _is_large(table)}
+        for embedding in loaded[::2]
+    ]
+    assert tables[0]
+    for name in tables[0]:
+        words = {id(vars(embedding._model.tokenizer)[name]) for embedding in loaded[::2]}
+        assert len(words) == 1
+
+
+def _is_large(table: Any) -> bool:
+    return isinstance(table, dict | list) and len(table) > 10_000

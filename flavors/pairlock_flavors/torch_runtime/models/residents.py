@@ -181,6 +181,9 @@ class ResidentModel:
         return sum(int(words.get_vocab_size()) for words in self._counted)
 
 
+_MOST_OPTIONS = 1000
+"""Entries of an option of a tokenizer; the words of a vocabulary are tens of thousands."""
+
 _held: WeakValueDictionary[ModelKey, ResidentModel] = WeakValueDictionary()
 _loading: dict[ModelKey, threading.Lock] = {}
 _guard = threading.Lock()
@@ -267,6 +270,7 @@ def _own_options(vocabulary: Any) -> Any:
         return vocabulary
     made = copy.copy(vocabulary)
     for name, value in vars(made).items():
-        if isinstance(value, dict | list):  # such as which token fills texts up
+        # such as which token fills texts up; a table of all words is the vocabulary itself
+        if isinstance(value, dict | list) and len(value) <= _MOST_OPTIONS:
             vars(made)[name] = copy.copy(value)
     return made
