@@ -43,7 +43,7 @@ from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageE
 from pairlock_flavors.torch_runtime.foreign_classes import allowed_classes
 from pairlock_flavors.torch_runtime.open import Wish, open_embedding
 from pairlock_flavors.training.link import linked_run
-from pairlock_flavors.training.trainers import unwrap
+from pairlock_flavors.training.trainers import Trained, unwrap
 
 __all__ = [
     "FLAVOR_NAME",
@@ -121,16 +121,7 @@ def save_model(
                 ignore=shutil.ignore_patterns(PAYLOAD) if payload_is_stored else None,
             )
         else:
-            trained = unwrap(model)
-            with (
-                open_source(
-                    trained.model,
-                    adapter_class=adapter_class,
-                    allowed=options.allowed,
-                    live=trained.live,
-                ) as source,
-            ):
-                built = build_package(source, folder, options, progress=SILENT)
+            built = _build(unwrap(model), folder, options, adapter_class, SILENT)
         _mlflow.write_model_files(
             folder, built.manifest, built.digest, model=mlflow_model, metadata=metadata
         )
@@ -224,16 +215,8 @@ def log_package(
     )
     trained = unwrap(model)
     with TemporaryDirectory(prefix="pairlock-") as folder:
-        with (
-            _storage_errors(Path(folder)),
-            open_source(
-                trained.model,
-                adapter_class=adapter_class,
-                allowed=options.allowed,
-                live=trained.live,
-            ) as source,
-        ):
-            built = build_package(source, Path(folder), options, progress=progress)
+        with _storage_errors(Path(folder)):
+            built = _build(trained, Path(folder), options, adapter_class, progress)
         with (
             _storage_errors(Path(folder)),
             linked_run(trained.record, name=logged_name, run_id=kwargs.pop("run_id", None)) as link,
@@ -285,6 +268,16 @@ def load_model(
     return open_embedding(
         resolve(model_uri, settings), settings=settings, wish=wish, progress=progress
     )
+
+
+def _build(
+    trained: Trained, folder: Path, options: Options, adapter_class: str | None, progress: Progress
+) -> Built:
+    opened = open_source(
+        trained.model, adapter_class=adapter_class, allowed=options.allowed, live=trained.live
+    )
+    with opened as source:
+        return build_package(source, folder, options, progress=progress)
 
 
 def _store_payload(built: Built, mlflow_model: Model | None) -> bool:

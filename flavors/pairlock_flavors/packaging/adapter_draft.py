@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 
 from pairlock.bases import Base, find_base
 from pairlock.config import current_settings
-from pairlock.digests import FileRecord, copy_hashing, record_file, tree_digest
+from pairlock.digests import FileRecord, record_file, tree_digest
 from pairlock.errors import ErrorKind, Finding, IntegrityError, InvalidInputError
 from pairlock.manifest import (
     AdapterFacts,
@@ -40,6 +40,7 @@ from pairlock_flavors.packaging.draft import (
     Draft,
     Options,
     checked_dtype,
+    copy_files,
     manifest_of,
     provenance_of,
     settled,
@@ -54,7 +55,7 @@ from pairlock_flavors.packaging.sources import (
 from pairlock_flavors.torch_runtime.adapters.custom import describe_custom
 from pairlock_flavors.torch_runtime.adapters.layers import layer_shapes
 from pairlock_flavors.torch_runtime.adapters.tensors import check_tensors, write_tensors
-from pairlock_flavors.torch_runtime.models.description import describe
+from pairlock_flavors.torch_runtime.models.description import describe, dimension_of
 from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer
 from pairlock_flavors.torch_runtime.models.pipelines import (
     embeddings_rows,
@@ -77,10 +78,6 @@ class _LoadedBase:
     """How the base embeds by itself."""
 
     dtype: str
-
-    def dimension(self, settings: EncodeSettings) -> int:
-        own = int(self.model.get_embedding_dimension())
-        return min(own, settings.truncate_dim or own)
 
 
 def draft_adapter(
@@ -148,7 +145,7 @@ def _draft_layer(
     progress: Progress,
 ) -> Draft:
     settings = settled(source.settings or base.settings, options)
-    dimension = base.dimension(settings)
+    dimension = dimension_of(base.model, settings)
     facts: LayerFacts | CustomFacts
     if isinstance(source, LayerSource):
         kind, facts = source.kind, source.facts
@@ -196,14 +193,13 @@ def _draft_peft(
         if source.settings is None:
             settings = describe(pipeline)
     settings = settled(settings, options)
-    own = int(pipeline.get_embedding_dimension())
     facts = PeftFacts(
         peft_type=layout.peft_type,
         summary=layout.summary,
         own_modules=layout.has_modules,
         own_tokenizer=own_tokenizer,
     )
-    dimension = min(own, settings.truncate_dim or own)
+    dimension = dimension_of(pipeline, settings)
     weights = sum(r.size_bytes for r in records if r.path.endswith(".safetensors"))
     return _draft(
         Kind.PEFT, facts, records, settings, base, source, dimension, weights, progress=progress
@@ -248,7 +244,7 @@ def _draft(
             revision=found.revision,
             package_digest=found.package_digest,
             tree_digest=tree_digest(found.records),
-            dimension=base.dimension(settings),
+            dimension=dimension_of(base.model, settings),
             files=tuple(sorted(found.records, key=lambda record: record.path)),
         ),
     )
@@ -264,15 +260,7 @@ def _copy_peft(source: PeftSource, root: Path) -> tuple[FileRecord, ...]:
         targets[path] = f"{ADAPTER_FOLDER}/{path}"
     for path in layout.tokenizer:
         targets[path] = _tokenizer_target(path)
-    records = [
-        copy_hashing(
-            source.store.local_path(path),
-            root / target,
-            recorded_as=target,
-            on_bytes=lambda _count: None,
-        )
-        for path, target in targets.items()
-    ]
+    records = copy_files(source.store, targets, root, on_bytes=lambda _count: None)
     if layout.weights not in targets:
         # a pickled state dict, which is read as tensors and kept as safetensors
         write_tensors(read_state_dict(source.store.local_path(layout.weights)), root / PEFT_WEIGHTS)

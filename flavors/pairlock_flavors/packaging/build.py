@@ -92,8 +92,8 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
         manifest=draft.manifest,
         root=root,
         base=draft.opened_base,
-        allowed=options.allowed
-        | frozenset(draft.manifest.foreign_classes),  # whoever packages a class allows it
+        # whoever packages an adapter of a class allows that class
+        allowed=options.allowed | frozenset(draft.manifest.foreign_classes),
     )
     identity = Identity(uri=str(root), package_digest="sha256:" + "0" * 64)
     texts = golden_texts(draft.manifest.encode.max_seq_length)

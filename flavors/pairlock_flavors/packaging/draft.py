@@ -5,7 +5,7 @@ A draft is a manifest that the loader can already assemble a model from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from pairlock.manifest.format import (
     MODEL_FOLDER,
 )
 from pairlock.progress import Progress
+from pairlock.stores import LocalStore
 from pairlock_flavors.packaging.probing import probe_dimension
 from pairlock_flavors.packaging.sources import ModelSource
 from pairlock_flavors.torch_runtime.models.description import (
@@ -106,7 +107,7 @@ def draft_model(source: ModelSource, root: Path, options: Options, *, progress: 
             done="nothing was written",
             hint="leave base out, or pass the adapter's folder",
         )
-    records = _copy_model(source, root / MODEL_FOLDER, progress)
+    records = _copy_model(source, root, progress)
     with progress.step("check weights"):
         folder = root / MODEL_FOLDER
         model = load_sentence_transformer(
@@ -136,20 +137,29 @@ def draft_model(source: ModelSource, root: Path, options: Options, *, progress: 
     return Draft(manifest=manifest, base=None)
 
 
-def _copy_model(source: ModelSource, target: Path, progress: Progress) -> tuple[FileRecord, ...]:
-    paths = source.layout.belonging
+def _copy_model(source: ModelSource, root: Path, progress: Progress) -> tuple[FileRecord, ...]:
+    targets = {path: f"{MODEL_FOLDER}/{path}" for path in source.layout.belonging}
     entries = source.store.entries()
-    total = sum(entries[path].size_bytes for path in paths)
+    total = sum(entries[path].size_bytes for path in targets)
     with progress.step("copy", total) as advance:
-        return tuple(
-            copy_hashing(
-                source.store.local_path(path),
-                target / path,
-                recorded_as=f"{MODEL_FOLDER}/{path}",
-                on_bytes=advance,
-            )
-            for path in paths
-        )
+        return tuple(copy_files(source.store, targets, root, on_bytes=advance))
+
+
+def copy_files(
+    store: LocalStore, targets: Mapping[str, str], root: Path, *, on_bytes: Callable[[int], None]
+) -> list[FileRecord]:
+    """Copy files into a package while they are hashed.
+
+    Args:
+        store: where they lie.
+        targets: their paths there, to their paths in the package.
+        root: the package's folder.
+        on_bytes: told how many bytes were copied.
+    """
+    return [
+        copy_hashing(store.local_path(path), root / target, recorded_as=target, on_bytes=on_bytes)
+        for path, target in targets.items()
+    ]
 
 
 def settled(settings: EncodeSettings, options: Options) -> EncodeSettings:

@@ -69,51 +69,49 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSource:
+class _OnABase:
+    """What all adapters have in common."""
+
+    source: str
+    """What it is, for provenance."""
+
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Path and reason of files that do not belong to the adapter."""
+
+    base_uri: str | None = None
+    """The base of a live adapter, where Pairlock loaded it."""
+
+    settings: EncodeSettings | None = None
+    """What the live object does to texts; None for a folder."""
+
+    live: LiveCheck | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSource(_OnABase):
     """One of LlamaIndex's own adapter layers."""
 
     kind: Kind
     facts: LayerFacts
     tensors: dict[str, torch.Tensor]
-    source: str
-    left_out: tuple[tuple[str, str], ...] = ()
-    base_uri: str | None = None
-    """The base of a live adapter, where Pairlock loaded it."""
-
-    settings: EncodeSettings | None = None
-    live: LiveCheck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CustomSource:
+class CustomSource(_OnABase):
     """An adapter of another package's class."""
 
     adapter: BaseAdapter
     class_path: str
     tensors: dict[str, torch.Tensor]
     transforms: tuple[Role, ...]
-    source: str
-    left_out: tuple[tuple[str, str], ...] = ()
-    base_uri: str | None = None
-    settings: EncodeSettings | None = None
-    live: LiveCheck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeftSource:
+class PeftSource(_OnABase):
     """A PEFT adapter."""
 
     store: LocalStore
     layout: PeftLayout
-    source: str
-    base_uri: str | None = None
-    settings: EncodeSettings | None = None
-    live: LiveCheck | None = None
-
-    @property
-    def left_out(self) -> tuple[tuple[str, str], ...]:
-        """Path and reason of files that do not belong to the adapter."""
-        return self.layout.left_out
 
 
 AdapterSource = LayerSource | CustomSource | PeftSource
@@ -190,7 +188,7 @@ def _from_folder(path: Path, adapter_class: str | None, allowed: frozenset[str])
     if isinstance(layout, SentenceTransformersLayout):
         return ModelSource(store=store, layout=layout, source=layout.source)
     if isinstance(layout, PeftLayout):
-        return PeftSource(store=store, layout=layout, source=layout.source)
+        return _peft_source(store, layout, layout.source)
     return LayerSource(
         kind=layout.kind,
         facts=layout.facts,
@@ -216,6 +214,10 @@ def _from_custom_folder(store: LocalStore, class_path: str) -> CustomSource:
         source="llama-index adapter folder",
         left_out=folder.left_out,
     )
+
+
+def _peft_source(store: LocalStore, layout: PeftLayout, source: str) -> PeftSource:
+    return PeftSource(store=store, layout=layout, source=source, left_out=layout.left_out)
 
 
 def _is_peft_model(source: object) -> bool:
@@ -244,7 +246,7 @@ def _from_peft_model(source: Any, path: Path) -> PeftSource:
     store = LocalStore(path if name == "default" else path / name)
     layout = recognise(listing_of(store))
     assert isinstance(layout, PeftLayout)
-    return PeftSource(store=store, layout=layout, source=f"live {type(source).__name__}")
+    return _peft_source(store, layout, f"live {type(source).__name__}")
 
 
 def _from_model(
@@ -263,7 +265,7 @@ def _from_model(
         live = _live_check(_llama_index_embedder(source), model)
     name = f"live {type(source).__name__}"
     if isinstance(layout, PeftLayout):
-        return PeftSource(store=store, layout=layout, source=name, settings=settings, live=live)
+        return replace(_peft_source(store, layout, name), settings=settings, live=live)
     assert isinstance(layout, SentenceTransformersLayout)
     return ModelSource(store=store, layout=layout, source=name, settings=settings, live=live)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,27 +140,20 @@ def _assembled(
     if facts is None:
         return _full(parts, model, identity)
     if isinstance(facts, PeftFacts):
-        return _peft(parts, facts, model, identity, placement)
+        return _peft(parts, model, identity, placement)
     return _adapter(parts, facts, model, identity)
 
 
 def _full(parts: Parts, model: ResidentModel, identity: Identity) -> FullEmbedding:
-    encoder = _encoder(parts.manifest, model)
+    encoder = _encoder(parts, model)
     _check_dimension("the model", encoder.dimension, parts.manifest.dimension)
     return FullEmbedding(encoder, **_fields(parts, model, identity))
 
 
 def _peft(
-    parts: Parts,
-    facts: PeftFacts,
-    model: ResidentModel,
-    identity: Identity,
-    placement: Placement,
+    parts: Parts, model: ResidentModel, identity: Identity, placement: Placement
 ) -> PeftEmbedding:
-    def bare() -> SentenceModel:
-        return _encoder(parts.manifest, model, parts.root, facts)
-
-    encoder = bare()
+    encoder = _encoder(parts, model)
     put_peft(
         encoder.model,
         parts.root / PEFT_CONFIG,
@@ -169,7 +163,7 @@ def _peft(
     encoder.seal_again()
     _check_dimension("the model", encoder.dimension, parts.manifest.dimension)
     fields = {**_fields(parts, model, identity), "merge": placement.merges}
-    return PeftEmbedding(encoder, bare, **fields)
+    return PeftEmbedding(encoder, partial(_encoder, parts, model), **fields)
 
 
 def _adapter(
@@ -177,7 +171,7 @@ def _adapter(
 ) -> AdapterEmbedding:
     pin = parts.manifest.base
     assert pin is not None
-    encoder = _encoder(parts.manifest, model)
+    encoder = _encoder(parts, model)
     _check_dimension("the base", encoder.dimension, pin.dimension)
     _check_dimension("the base", encoder.dimension, facts.in_features)
     path, device = parts.root / ADAPTER_WEIGHTS, model.key.device
@@ -201,19 +195,15 @@ def _adapter(
     )
 
 
-def _encoder(
-    manifest: Manifest,
-    model: ResidentModel,
-    root: Path | None = None,
-    facts: PeftFacts | None = None,
-) -> SentenceModel:
-    """A pipeline on a model in memory, with the recorded settings."""
+def _encoder(parts: Parts, model: ResidentModel) -> SentenceModel:
+    """A pipeline on a model in memory, with the recorded settings and without an adapter."""
+    manifest, facts = parts.manifest, parts.manifest.adapter
     pipeline = model.pipeline()
-    if root is not None and facts is not None:
+    if isinstance(facts, PeftFacts):
         if facts.own_modules:
-            put_modules(pipeline, root / ADAPTER_FOLDER)
+            put_modules(pipeline, parts.root / ADAPTER_FOLDER)
         if facts.own_tokenizer:
-            put_tokenizer(pipeline, root / ADAPTER_FOLDER)
+            put_tokenizer(pipeline, parts.root / ADAPTER_FOLDER)
     apply_settings(pipeline, manifest.encode)
     return SentenceModel(model, pipeline, manifest.encode, batch_size=manifest.devices.batch_size)
 

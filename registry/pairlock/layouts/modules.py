@@ -21,6 +21,10 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 PEFT_CONFIG = "adapter_config.json"
+TOKENIZER_FILES = r"""tokenizer\.json | tokenizer_config\.json | special_tokens_map\.json
+    | added_tokens\.json | vocab\.txt | vocab\.json | merges\.txt | unigram\.json | bpe\.codes
+    | [\w.-]+\.model | chat_template\.(jinja|json)"""
+"""Names of the files that a tokenizer is saved in, for a verbose regular expression."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
 from pairlock.layouts.listing import Listing
 from pairlock.layouts.modules import (
     PEFT_CONFIG,
+    TOKENIZER_FILES,
     ModuleFolder,
     check_module,
     check_tokenizer,
@@ -26,12 +27,7 @@ from pairlock.layouts.sentence_transformers import belongs, check_settings
 PEFT_WEIGHTS = "adapter_model.safetensors"
 PEFT_PICKLE = "adapter_model.bin"
 
-_TOKENIZER = re.compile(
-    r"""tokenizer\.json | tokenizer_config\.json | special_tokens_map\.json | added_tokens\.json
-    | vocab\.txt | vocab\.json | merges\.txt | unigram\.json | bpe\.codes | [\w.-]+\.model
-    | chat_template\.(jinja|json)""",
-    re.VERBOSE,
-)
+_TOKENIZER = re.compile(TOKENIZER_FILES, re.VERBOSE)
 _FILES_OF_THE_PIPELINE = ("modules.json", "config_sentence_transformers.json")
 
 
@@ -85,7 +81,8 @@ def read_peft(listing: Listing) -> PeftLayout:
     peft_type = str(config["peft_type"])
     has_pipeline = listing.has("modules.json")
     modules = _modules(listing, folder) if has_pipeline else {}
-    if listing.has(f"{folder}/tokenizer_config.json" if folder else "tokenizer_config.json"):
+    has_tokenizer = listing.has(_in(folder, "tokenizer_config.json"))
+    if has_tokenizer:
         check_tokenizer(listing, folder)
     weights = _weights(listing, folder)
     _refuse_encoder(listing, folder)
@@ -107,7 +104,6 @@ def read_peft(listing: Listing) -> PeftLayout:
         else:
             readable = path.encode("utf-8", "backslashreplace").decode()
             left_out.append((readable, "not part of the adapter"))
-    has_vocabulary = any(path.endswith("tokenizer_config.json") for path in tokenizer)
     return PeftLayout(
         source="sentence-transformers folder with a PEFT adapter"
         if has_pipeline
@@ -120,7 +116,7 @@ def read_peft(listing: Listing) -> PeftLayout:
         has_modules=has_pipeline,
         settings=tuple(settings),
         encoder_settings=encoder_settings,
-        tokenizer=tuple(tokenizer) if has_vocabulary else (),
+        tokenizer=tuple(tokenizer) if has_tokenizer else (),
         left_out=tuple(left_out),
     )
 
@@ -160,11 +156,7 @@ def read_peft_modules(listing: Listing) -> tuple[ModuleFolder, ...]:
         InvalidInputError: files are missing, or a list or a setting is malformed.
         UnsupportedError: one of them is not packaged by this release.
     """
-    _, *rest = _all_modules(listing)
-    for module in rest:
-        check_module(listing, module)
-    check_settings(listing)
-    return tuple(rest)
+    return _checked(listing, _all_modules(listing)[1:])
 
 
 def _config_path(listing: Listing) -> str | None:
@@ -181,10 +173,17 @@ def _config_path(listing: Listing) -> str | None:
 
 def _modules(listing: Listing, encoder_folder: str) -> dict[str, ModuleFolder]:
     """The modules after the encoder, by folder."""
-    first = _all_modules(listing)[0]
+    first, *rest = _all_modules(listing)
     if first.folder != encoder_folder:
         raise _misplaced(first, encoder_folder)
-    return {module.folder: module for module in read_peft_modules(listing)}
+    return {module.folder: module for module in _checked(listing, tuple(rest))}
+
+
+def _checked(listing: Listing, modules: tuple[ModuleFolder, ...]) -> tuple[ModuleFolder, ...]:
+    for module in modules:
+        check_module(listing, module)
+    check_settings(listing)
+    return modules
 
 
 def _all_modules(listing: Listing) -> tuple[ModuleFolder, ...]:
@@ -208,8 +207,7 @@ def _misplaced(first: ModuleFolder, encoder_folder: str) -> UnsupportedError:
 
 def _weights(listing: Listing, folder: str) -> str:
     for name in (PEFT_WEIGHTS, PEFT_PICKLE):
-        path = f"{folder}/{name}" if folder else name
-        if listing.has(path):
+        if listing.has(path := _in(folder, name)):
             return path
     raise InvalidInputError(
         f"the adapter in {listing.location} has no weights",
@@ -220,6 +218,10 @@ def _weights(listing: Listing, folder: str) -> str:
         done="nothing was written",
         hint="save the adapter again",
     )
+
+
+def _in(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _refuse_encoder(listing: Listing, folder: str) -> None:

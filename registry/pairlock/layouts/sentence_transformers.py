@@ -14,6 +14,8 @@ from pairlock.errors import ErrorKind, InvalidInputError, UnsupportedError
 from pairlock.layouts.listing import Listing
 from pairlock.layouts.modules import (
     PEFT_CONFIG,
+    SHARD,
+    TOKENIZER_FILES,
     WEIGHTS,
     ModuleFolder,
     check_module,
@@ -23,13 +25,11 @@ from pairlock.layouts.modules import (
 )
 
 _BELONGS = re.compile(
-    r"""config\.json | modules\.json | config_sentence_transformers\.json
+    rf"""config\.json | modules\.json | config_sentence_transformers\.json
     | sentence_[a-z0-9-]+_config\.json | README\.md | LICENSE([.]\w+)?
-    | model\.safetensors | model-\d{5}-of-\d{5}\.safetensors | model\.safetensors\.index\.json
+    | model\.safetensors | {SHARD.pattern} | model\.safetensors\.index\.json
     | (cnn|lstm|wordembedding|whitespacetokenizer|phrasetokenizer)_config\.json
-    | tokenizer\.json | tokenizer_config\.json | special_tokens_map\.json | added_tokens\.json
-    | vocab\.txt | vocab\.json | merges\.txt | unigram\.json | bpe\.codes
-    | [\w.-]+\.model | chat_template\.(jinja|json) | generation_config\.json
+    | {TOKENIZER_FILES} | generation_config\.json
     | (pre)?processor_config\.json""",
     re.VERBOSE,
 )

@@ -26,11 +26,8 @@ def class_path_of(adapter: BaseAdapter) -> str:
         InvalidInputError: nobody else could import it: it is defined in a function or a script.
     """
     found = type(adapter)
-    if (
-        found.__module__ == "__main__"
-        or "<locals>" in found.__qualname__
-        or ("." in found.__qualname__)
-    ):
+    # a class inside a function or a class has a dot in its name
+    if found.__module__ == "__main__" or "." in found.__qualname__:
         raise InvalidInputError(
             f"the adapter's class {found.__qualname__} cannot be imported by anybody else",
             kind=ErrorKind.CLASS_MISSING,

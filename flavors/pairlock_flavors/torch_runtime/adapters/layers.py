@@ -7,9 +7,13 @@ from pathlib import Path
 import torch
 from llama_index.embeddings.adapter.utils import BaseAdapter, LinearLayer, TwoLayerNN
 
-from pairlock.errors import ErrorKind, IntegrityError
 from pairlock.manifest import LayerFacts
-from pairlock_flavors.torch_runtime.adapters.tensors import Shapes, check_tensors, read_tensors
+from pairlock_flavors.torch_runtime.adapters.tensors import (
+    Shapes,
+    check_taken,
+    check_tensors,
+    read_tensors,
+)
 
 
 def layer_shapes(facts: LayerFacts) -> Shapes:
@@ -59,22 +63,12 @@ def settle(adapter: BaseAdapter, tensors: dict[str, torch.Tensor], *, device: st
         IntegrityError: the adapter did not take every one of them, as when two share one place.
     """
     adapter.load_state_dict(tensors, strict=True)
-    taken = adapter.state_dict()
-    wrong = [
-        name
-        for name, tensor in sorted(tensors.items())
-        if not torch.equal(taken[name].cpu(), tensor.to(taken[name].dtype))
-    ]
-    if wrong:
-        raise IntegrityError(
-            f"the {type(adapter).__name__} did not take every tensor",
-            kind=ErrorKind.TENSOR_VALUES,
-            checked="the tensors in memory, read back",
-            expected="the values in the file",
-            found=f"{len(wrong)} differ: {', '.join(wrong[:5])}",
-            done="nothing was loaded",
-            hint="install the version of the package that the adapter was trained with",
-        )
+    check_taken(
+        adapter.state_dict(),
+        tensors,
+        who=f"the {type(adapter).__name__}",
+        hint="install the version of the package that the adapter was trained with",
+    )
     adapter.to(device=torch.device(device), dtype=torch.float32)
     adapter.eval()
     adapter.requires_grad_(False)

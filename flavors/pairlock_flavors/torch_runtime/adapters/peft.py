@@ -21,6 +21,7 @@ from pairlock.errors import ErrorKind, IntegrityError, UnavailableError
 from pairlock.layouts import listing_of, read_peft_config
 from pairlock.stores import LocalStore
 from pairlock_flavors.torch_runtime.adapters.tensors import (
+    check_taken,
     check_tensors,
     read_tensors,
     shapes_of,
@@ -126,31 +127,18 @@ def _inject(encoder: Any, config: PeftConfig) -> PeftModel:
 def _fill(holder: PeftModel, tensors: dict[str, torch.Tensor], *, where: str, what: str) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    empty = _state(get_peft_model_state_dict(holder, save_embedding_layers=False))
+    empty = named_as_in_the_encoder(get_peft_model_state_dict(holder, save_embedding_layers=False))
     check_tensors(shapes_of(empty), tensors, what=what, where=where)
     set_peft_model_state_dict(
         holder, {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
     )
-    filled = _state(get_peft_model_state_dict(holder, save_embedding_layers=False))
-    wrong = sorted(
-        name
-        for name, tensor in tensors.items()
-        if not torch.equal(filled[name].cpu(), tensor.to(filled[name].dtype))
+    filled = named_as_in_the_encoder(get_peft_model_state_dict(holder, save_embedding_layers=False))
+    check_taken(
+        filled,
+        tensors,
+        who=f"PEFT, of {where},",
+        hint="install the version of peft that the package's requirements.txt lists",
     )
-    if wrong:
-        raise IntegrityError(
-            f"PEFT did not take every tensor of {where}",
-            kind=ErrorKind.TENSOR_VALUES,
-            checked="the tensors in memory, read back",
-            expected="the values in the file",
-            found=f"{len(wrong)} differ: {', '.join(wrong[:5])}",
-            done="nothing was loaded",
-            hint="install the version of peft that the package's requirements.txt lists",
-        )
-
-
-def _state(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return named_as_in_the_encoder(tensors)
 
 
 def _own_targets(encoder: torch.nn.Module) -> None:

@@ -57,6 +57,37 @@ def check_tensors(
         )
 
 
+def check_taken(
+    taken: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], *, who: str, hint: str
+) -> None:
+    """Prove that tensors in memory, read back, have the values that were to go there.
+
+    Args:
+        taken: what is in memory, in whatever dtype and place.
+        tensors: what was to be taken.
+        who: was to take them, for messages.
+        hint: what to do where it did not.
+
+    Raises:
+        IntegrityError: it did not take every one of them, as when two share one place.
+    """
+    wrong = [
+        name
+        for name, tensor in sorted(tensors.items())
+        if not torch.equal(taken[name].cpu(), tensor.to(taken[name].dtype))
+    ]
+    if wrong:
+        raise IntegrityError(
+            f"{who} did not take every tensor",
+            kind=ErrorKind.TENSOR_VALUES,
+            checked="the tensors in memory, read back",
+            expected="the values in the file",
+            found=f"{len(wrong)} differ: {', '.join(wrong[:5])}",
+            done="nothing was loaded",
+            hint=hint,
+        )
+
+
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file whole, onto the CPU.
 

@@ -67,6 +67,12 @@ def effective_prompt(model: SentenceTransformer, names: tuple[str, ...]) -> str:
     return str(model.prompts.get(model.default_prompt_name) or "")
 
 
+def dimension_of(model: SentenceTransformer, settings: EncodeSettings) -> int:
+    """Dimension of a model's vectors with settings that may cut them."""
+    own = int(model.get_embedding_dimension())
+    return min(own, settings.truncate_dim or own)
+
+
 def apply_settings(model: SentenceTransformer, settings: EncodeSettings) -> None:
     """Give a model the recorded settings, and refuse one that is built otherwise.
 

@@ -189,16 +189,6 @@ _loading: dict[ModelKey, threading.Lock] = {}
 _guard = threading.Lock()
 
 
-def find_resident(key: ModelKey) -> ResidentModel | None:
-    """The model that is in memory under a key, if its weights are still as they were proved."""
-    with _guard:
-        found = _held.get(key)
-        if found is not None and not found.is_unchanged:
-            del _held[key]
-            return None
-        return found
-
-
 def resident(key: ModelKey, load: Callable[[], ResidentModel]) -> ResidentModel:
     """The model under a key: the one in memory, or one that is loaded now.
 
@@ -207,8 +197,10 @@ def resident(key: ModelKey, load: Callable[[], ResidentModel]) -> ResidentModel:
         load: reads it; called by one thread, while others that want the same wait.
     """
     with _alone(key):
-        found = find_resident(key)
-        if found is None:
+        with _guard:
+            found = _held.get(key)
+        # one that was changed is not handed out again
+        if found is None or not found.is_unchanged:
             found = load()
             with _guard:
                 _held[key] = found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from pairlock.manifest import EncodeSettings, Role
+from pairlock_flavors.torch_runtime.models.description import dimension_of
 from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel
 from pairlock_flavors.torch_runtime.models.seals import Seal
 
@@ -90,5 +91,4 @@ class SentenceModel:
     @property
     def dimension(self) -> int:
         """Dimension of the vectors."""
-        own = int(self.model.get_embedding_dimension())
-        return min(own, self.settings.truncate_dim or own)
+        return dimension_of(self.model, self.settings)
