@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pairlock.carrying import Carried, export_packages, import_packages
     from pairlock.errors import (
         AlreadyExistsError,
+        ConflictError,
         ErrorKind,
         Finding,
         FormatError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         InvalidInputError,
         NotFoundError,
         PairlockError,
+        RefusedError,
         StorageError,
         UnavailableError,
         UnsupportedError,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlreadyExistsError",
     "Carried",
+    "ConflictError",
     "ErrorKind",
     "Finding",
     "FormatError",
@@ -53,6 +56,7 @@ __all__ = [
     "Profile",
     "Pulled",
     "Receipt",
+    "RefusedError",
     "Resident",
     "StorageError",
     "UnavailableError",

@@ -6,6 +6,8 @@ happened, for machines. Kinds are append-only: a published value never changes i
     PairlockError
     ├── NotFoundError      (LookupError)   the thing asked for is not there
     ├── AlreadyExistsError                 the target is taken
+    ├── ConflictError                      somebody else acted first
+    ├── RefusedError                       a gate or a policy says no
     ├── IntegrityError     (ValueError)    it is there, and it is not what was approved
     ├── FormatError        (ValueError)    a document that this release cannot read
     ├── InvalidInputError  (ValueError)    the caller asked for something that cannot be
@@ -85,6 +87,24 @@ class ErrorKind(StrEnum):
     LIBRARY_VERSION = "library-version"
     DEVICE_TOO_SMALL = "device-too-small"
     DTYPE_UNSUPPORTED = "dtype-unsupported"
+    # stages
+    LEDGER_CONFLICT = "ledger-conflict"
+    LEDGER_BROKEN = "ledger-broken"
+    LEDGER_INVALID = "ledger-invalid"
+    LEDGER_PLACE = "ledger-place"
+    POLICY_INVALID = "policy-invalid"
+    STAGE_UNKNOWN = "stage-unknown"
+    STAGE_EMPTY = "stage-empty"
+    ALIAS_MOVED = "alias-moved"
+    GATES_FAILED = "gates-failed"
+    BYPASS_NOT_ALLOWED = "bypass-not-allowed"
+    REQUEST_NOT_FOUND = "request-not-found"
+    # spaces, indexes, evaluation
+    SPACE = "space"
+    INDEX_NOT_STAMPED = "index-not-stamped"
+    INDEX_UNSUPPORTED = "index-unsupported"
+    DATASET_INVALID = "dataset-invalid"
+    DESTINATION = "destination"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +224,14 @@ class NotFoundError(PairlockError, LookupError):
 
 class AlreadyExistsError(PairlockError):
     """The target is taken."""
+
+
+class ConflictError(PairlockError):
+    """Somebody else acted first, so that what was planned is no longer what would happen."""
+
+
+class RefusedError(PairlockError):
+    """A gate or a policy says no. Nothing is changed."""
 
 
 class IntegrityError(PairlockError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -276,6 +277,28 @@ def test_pruning_beside_fetches_makes_nobody_fail(
     assert pruned > 0
     assert sum(one["fetched_bytes"] for one in found) > made.size_bytes, "some fetched it again"
     assert wrong_in(settings.cache) == []
+
+
+def test_what_vanishes_while_a_cache_is_surveyed_is_passed_over(folder: CacheFolder) -> None:
+    """Another process puts its view in place, and its folders in staging are gone."""
+    over = threading.Event()
+
+    def stage_and_remove() -> None:
+        while not over.is_set():
+            for number in range(8):
+                (folder.staging / f"{number}.view" / "files" / "sub").mkdir(parents=True)
+            for number in range(8):
+                shutil.rmtree(folder.staging / f"{number}.view")
+
+    folder.prepare()
+    other = threading.Thread(target=stage_and_remove)
+    other.start()
+    try:
+        seen = [len(survey(folder).unfinished) for _ in range(500)]
+    finally:
+        over.set()
+        other.join()
+    assert max(seen) > 0, "nothing was there to vanish"
 
 
 def test_a_key_of_a_plan_is_a_view_and_no_path(folder: CacheFolder) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pairlock import errors
 from pairlock.errors import (
     AlreadyExistsError,
+    ConflictError,
     ErrorKind,
     Finding,
     FormatError,
@@ -18,6 +19,7 @@ from pairlock.errors import (
     InvalidInputError,
     NotFoundError,
     PairlockError,
+    RefusedError,
     StorageError,
     UnavailableError,
     UnsupportedError,
@@ -26,6 +28,8 @@ from pairlock.errors import (
 PARENTS = {
     NotFoundError: LookupError,
     AlreadyExistsError: Exception,
+    ConflictError: Exception,
+    RefusedError: Exception,
     IntegrityError: ValueError,
     FormatError: ValueError,
     InvalidInputError: ValueError,

@@ -55,6 +55,7 @@ def test_all_lists_what_is_public() -> None:
     assert sorted(pairlock.__all__) == [
         "AlreadyExistsError",
         "Carried",
+        "ConflictError",
         "ErrorKind",
         "Finding",
         "FormatError",
@@ -66,6 +67,7 @@ def test_all_lists_what_is_public() -> None:
         "Profile",
         "Pulled",
         "Receipt",
+        "RefusedError",
         "Resident",
         "StorageError",
         "UnavailableError",

@@ -142,13 +142,15 @@ def _changed_at(status: os.stat_result) -> float:
 def _statuses(folder: Path) -> list[os.stat_result]:
     """What the files below a folder are; what vanishes meanwhile is passed over."""
     found = []
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except OSError:
-            continue
-        if S_ISREG(status.st_mode):
-            found.append(status)
+    # os.walk passes over a folder that vanishes; rglob raises
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = (Path(parent) / name).lstat()
+            except OSError:
+                continue
+            if S_ISREG(status.st_mode):
+                found.append(status)
     return found
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from pairlock.errors import (
     AlreadyExistsError,
+    ConflictError,
     ErrorKind,
     FormatError,
     IntegrityError,
     InvalidInputError,
     PairlockError,
+    RefusedError,
     UnsupportedError,
 )
 
@@ -38,7 +40,7 @@ def exit_code(error: PairlockError) -> int:
     """The exit status for an error."""
     if error.kind in _NOT_CHECKED:
         return COULD_NOT_CHECK
-    if isinstance(error, IntegrityError | FormatError):
+    if isinstance(error, IntegrityError | FormatError | RefusedError | ConflictError):
         return NO
     if isinstance(error, InvalidInputError | UnsupportedError | AlreadyExistsError):
         return USAGE
