@@ -7,13 +7,14 @@ every flavor inside MLflow uses.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
@@ -26,7 +27,7 @@ from mlflow.utils.environment import (
     _PythonEnv,
 )
 
-from pairlock.catalog import DIGEST_TAG, registry_unavailable
+from pairlock.catalog import DIGEST_TAG, EXPERIMENT, client, registry_unavailable
 from pairlock.manifest import FORMAT_VERSION, CustomFacts, Manifest, PeftFacts
 from pairlock.stores.failures import STORING, first_line, refused, unreachable
 from pairlock_flavors.pyfunc import DEFAULT_CONFIG
@@ -95,6 +96,8 @@ def facts(manifest: Manifest, digest: str) -> dict[str, str]:
         "pairlock.format": str(FORMAT_VERSION),
         "pairlock.kind": manifest.kind.value,
         "pairlock.dimension": str(manifest.dimension),
+        "pairlock.document_space": manifest.spaces.document,
+        "pairlock.query_space": manifest.spaces.query,
     }
     if manifest.base is not None:
         found |= {
@@ -178,6 +181,35 @@ def log_package(
             tags=tags,
             **kwargs,
         )
+
+
+@contextmanager
+def new_logged_model(name: str, tags: dict[str, str]) -> Iterator[Model]:
+    """A logged model in the registry in use, which is ready when the block has stored all of it.
+
+    On an error it is removed again, so that nobody sees half of it.
+
+    Args:
+        name: its name.
+        tags: from its first moment.
+
+    Raises:
+        UnavailableError: MLflow could not make it, or not finish it.
+    """
+    with translated():
+        made = client().create_logged_model(EXPERIMENT, name=name, tags=tags)
+    place = str(made.artifact_location)
+    try:
+        yield Model(
+            artifact_path=place, model_uuid=made.model_id, model_id=made.model_id, run_id=None
+        )
+        with translated():
+            client().finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to tell
+            client().finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
+            client().delete_logged_model(made.model_id)
+        raise
 
 
 @contextmanager

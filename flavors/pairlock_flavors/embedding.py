@@ -22,11 +22,13 @@ from typing import Any
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
-from pairlock.catalog import ensure_registry
+from pairlock.catalog import client, ensure_registry, fix_ledger_place, local_path
 from pairlock.config import current_settings
-from pairlock.errors import ErrorKind, StorageError
+from pairlock.errors import ErrorKind, PairlockError, StorageError
 from pairlock.logged import LoggedPackage
-from pairlock.manifest.format import PAYLOAD
+from pairlock.manifest import MANIFEST_NAME
+from pairlock.manifest.format import PAGE_NAME, PAYLOAD
+from pairlock.packages import Package
 from pairlock.progress import SILENT, Progress
 from pairlock.references import check_model_name
 from pairlock.resolution import resolve
@@ -54,6 +56,7 @@ __all__ = [
     "log_model",
     "log_package",
     "save_model",
+    "store_copy",
 ]
 
 
@@ -205,13 +208,14 @@ def log_package(
     if registered_model_name is not None:
         check_model_name(registered_model_name)
     logged_name = re.sub(r"[/:.%\"']", "-", name or registered_model_name or "model")
+    settings = current_settings(allow=allow)
     ensure_registry()
     options = Options(
         base=base,
         query_instruction=query_instruction,
         text_instruction=text_instruction,
         normalize=normalize,
-        allowed=allowed_classes(current_settings(allow=allow)),
+        allowed=allowed_classes(settings),
     )
     trained = unwrap(model)
     with TemporaryDirectory(prefix="pairlock-") as folder:
@@ -234,7 +238,60 @@ def log_package(
                 **kwargs,
             )
             link.finish(info.model_id)
-    return _logged(built, info, registered_model_name, link.run_id, link.warnings)
+    warnings = list(link.warnings)
+    if registered_model_name is not None:
+        warnings += _with_ledger_place(registered_model_name, settings.ledger)
+    return _logged(built, info, registered_model_name, link.run_id, warnings)
+
+
+def store_copy(
+    package: Package,
+    page: bytes | None,
+    *,
+    name: str,
+    tags: dict[str, str],
+    progress: Progress = SILENT,
+) -> str:
+    """Store a proved package as a logged model of the registry in use, byte for byte.
+
+    Payload, manifest and page are those of the package; MLflow's own files, which the digest does
+    not cover, are written anew. The manifest is stored after the payload.
+
+    Args:
+        package: a proved package.
+        page: its `PAIRING.md`; None where it has none.
+        name: the logged model's name.
+        tags: more tags than those that come from the manifest.
+        progress: told about the bytes.
+
+    Returns:
+        The logged model's id; it is whole, and not registered.
+
+    Raises:
+        StorageError: writing failed.
+        UnavailableError: MLflow or its store could not be reached, or refused.
+        PairlockError: every other reason; no logged model is left behind.
+    """
+    manifest, digest = package.manifest, package.digest
+    all_tags = {**tags, **_mlflow.facts(manifest, digest)}
+    with (
+        _mlflow.new_logged_model(re.sub(r"[/:.%\"']", "-", name), all_tags) as model,
+        TemporaryDirectory(prefix="pairlock-") as made,
+    ):
+        folder = Path(made)
+        with _storage_errors(folder):
+            shutil.copyfile(package.root / MANIFEST_NAME, folder / MANIFEST_NAME)
+            if page is not None:
+                (folder / PAGE_NAME).write_bytes(page)
+            _mlflow.write_model_files(folder, manifest, digest, model=model, metadata=None)
+        total = sum(record.size_bytes for record in manifest.files)
+        with progress.step("copy", total) as advance:
+            store = open_store(local_path(str(model.artifact_path)))
+            upload(store, package.root, manifest.files, on_bytes=advance)
+            package.proved.check_unchanged()
+        with _storage_errors(folder), _mlflow.translated():
+            client().log_model_artifacts(model.model_id, str(folder))
+    return str(model.model_id)
 
 
 def load_model(
@@ -300,7 +357,7 @@ def _logged(
     info: ModelInfo,
     registered_model_name: str | None,
     run_id: str | None,
-    unlinked: list[str],
+    more_warnings: list[str],
 ) -> LoggedPackage:
     uri = f"models:/{info.model_id}"
     if registered_model_name is not None:
@@ -316,10 +373,27 @@ def _logged(
         query_instruction=manifest.encode.query_instruction,
         text_instruction=manifest.encode.text_instruction,
         left_out=tuple(item.path for item in manifest.provenance.left_out),
-        warnings=(*built.warnings, *unlinked),
+        warnings=(*built.warnings, *more_warnings),
         run_id=run_id,
         model_info=info,
     )
+
+
+def _with_ledger_place(name: str, root: str | None) -> list[str]:
+    """Record where the model's ledger will lie; a warning when that failed, for all is registered.
+
+    Where no ledger can lie beside the packages nobody is bothered until somebody promotes.
+    """
+    try:
+        fix_ledger_place(name, root=root)
+    except PairlockError as error:
+        if error.kind is ErrorKind.LEDGER_PLACE:
+            return []
+        return [
+            f"the place of the ledger of {name} is not recorded yet, which the next version or "
+            f"promotion makes up for: {error.summary}"
+        ]
+    return []
 
 
 def _this_module() -> Any:

@@ -51,6 +51,12 @@ class Receipt:
     itself, and nothing else says that it is the approved one."""
 
     dimension: int
+    document_space: str
+    """The space of its document vectors: an index that was built in another one does not fit."""
+
+    query_space: str
+    """The space of its query vectors."""
+
     device: str
     device_reason: str
     passed_over: tuple[str, ...]

@@ -26,6 +26,8 @@ def summary_rows(manifest: Manifest, digest: str) -> list[tuple[str, str]]:
         rows.append(("adapter", describe_adapter(manifest.adapter)))
     rows += [
         ("dimension", str(manifest.dimension)),
+        ("document space", manifest.spaces.document),
+        ("query space", manifest.spaces.query),
         ("modules", " > ".join(encode.modules)),
         ("pooling", ", ".join(encode.pooling) or "none"),
         ("normalised after the modules", "yes" if encode.normalize else "no"),

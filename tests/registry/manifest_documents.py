@@ -21,6 +21,7 @@ _OWN_FILES = {
 OBJECTS = (
     (),
     ("encode",),
+    ("spaces",),
     ("adapter",),
     ("base",),
     ("golden",),
@@ -68,6 +69,7 @@ def sample(kind: str = "two_layer") -> dict[str, Any]:
             "similarity": "cosine",
             "foreign_modules": [],
         },
+        "spaces": {"document": f"sha256:{'12' * 32}", "query": f"sha256:{'34' * 32}"},
         "adapter": _sample_adapter(kind) if is_adapter else None,
         "base": _sample_base() if is_adapter else None,
         "golden": {
@@ -203,6 +205,9 @@ def documents(draw: st.DrawFn, kind: str | None = None) -> dict[str, Any]:
         "dimension": dimension,
         "files": draw(_files([*own, *extra, *GOLDEN_FILES])),
         "encode": draw(_encodes()),
+        "spaces": _with_unknown(
+            draw, {key: f"sha256:{draw(_HEX)}" for key in ("document", "query")}
+        ),
         "adapter": adapter,
         "base": base,
         "golden": _with_unknown(draw, golden),

@@ -1,4 +1,4 @@
-"""Builds a package in a folder: payload, golden vectors, manifest, proof.
+"""Builds a package in a folder: payload, golden vectors, spaces, manifest, proof.
 
 Golden vectors are recorded from the packaged bytes, through the loader itself. Then the finished
 package is opened from scratch and compared with them, so a package that cannot be loaded, or whose
@@ -21,6 +21,7 @@ from pairlock.errors import (
     IntegrityError,
 )
 from pairlock.golden import FLOAT32_BARS, adapter_shift, golden_texts, project
+from pairlock.golden_files import write_golden
 from pairlock.manifest import (
     MANIFEST_NAME,
     GoldenFacts,
@@ -46,12 +47,12 @@ from pairlock_flavors.torch_runtime.golden_vectors import (
     Vectors,
     compute_vectors,
     judge,
-    write_golden,
 )
 from pairlock_flavors.torch_runtime.open import (
     GOLDEN_PLACEMENT,
     golden_result,
 )
+from pairlock_flavors.torch_runtime.spaces import compute_spaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +101,14 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
     with progress.step("record golden vectors"):
         embedding = assemble(parts, identity=identity, placement=GOLDEN_PLACEMENT)
         vectors = compute_vectors(embedding, texts, is_adapter=draft.base is not None)
+    with progress.step("describe spaces"):
+        spaces = compute_spaces(parts, embedding)
     write_golden(vectors, texts, root)
     shift = _adapter_shift(vectors, draft.manifest)
     manifest = replace(
         draft.manifest,
         files=_with_golden(draft.manifest.files, root),
+        spaces=spaces,
         golden=GoldenFacts(texts=len(texts), bars=FLOAT32_BARS, adapter_shift=shift),
     )
     content = write_manifest(manifest)

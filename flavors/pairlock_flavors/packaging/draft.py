@@ -1,4 +1,4 @@
-"""Writes a payload, and says everything about it but its golden vectors.
+"""Writes a payload, and says everything about it but its golden vectors and spaces.
 
 A draft is a manifest that the loader can already assemble a model from.
 """
@@ -30,6 +30,7 @@ from pairlock.manifest import (
     LeftOutFile,
     Manifest,
     Provenance,
+    Spaces,
 )
 from pairlock.manifest.format import (
     DTYPES,
@@ -202,13 +203,14 @@ def manifest_of(
     devices: DeviceHints,
     provenance: Provenance,
 ) -> Manifest:
-    """A manifest without what belongs to adapters only, and before golden vectors are known."""
+    """A manifest before golden vectors and spaces are known, without what only adapters have."""
     return Manifest(
         format_version=FORMAT_VERSION,
         kind=kind,
         dimension=dimension,
         files=records,
         encode=settings,
+        spaces=Spaces(document="", query=""),
         adapter=None,
         base=None,
         golden=GoldenFacts(texts=1, bars=FLOAT32_BARS, adapter_shift=None),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
-from pairlock.digests import canonical_json
-from pairlock.errors import ErrorKind, Finding, FormatError
+from pairlock.errors import Finding
 from pairlock.golden import Bars, Deviation, adapter_applied, bars_for, compare_vectors
-from pairlock.manifest import GoldenBars, Manifest, PeftFacts, Role
-from pairlock.manifest.format import GOLDEN_TEXTS, GOLDEN_VECTORS
+from pairlock.golden_files import read_golden
+from pairlock.manifest import GoldenBars, Manifest, Role
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 
@@ -58,59 +54,6 @@ def _by_length(
 ) -> NDArray[np.float32]:
     # the last text is far longer than the others, which would be filled up to its length
     return np.concatenate([embed(part, role) for part in (texts[:-1], texts[-1:]) if part])
-
-
-def write_golden(vectors: Vectors, texts: tuple[str, ...], root: Path) -> None:
-    """Write golden vectors and their texts into a package that is being made."""
-    (root / GOLDEN_TEXTS).write_bytes(canonical_json({"texts": list(texts)}))
-    safetensors.numpy.save_file(
-        {name: np.ascontiguousarray(array) for name, array in vectors.items()},
-        root / GOLDEN_VECTORS,
-    )
-
-
-def read_golden(root: Path, manifest: Manifest) -> tuple[Vectors, tuple[str, ...]]:
-    """Read a package's golden vectors and texts, whose files were already proved.
-
-    Raises:
-        FormatError: they are not what the manifest says they are.
-    """
-    expected = {role.value: manifest.dimension for role in Role}
-    if manifest.base is not None:
-        expected |= {f"base_{role}": _base_dimension(manifest) for role in Role}
-    count = manifest.golden.texts
-    try:
-        known = json.loads((root / GOLDEN_TEXTS).read_bytes())
-        texts = known["texts"]
-        vectors = safetensors.numpy.load((root / GOLDEN_VECTORS).read_bytes())
-    except (ValueError, RecursionError, LookupError, TypeError, SafetensorError) as error:
-        found = f"{type(error).__name__}: {error}"[:200]
-        raise _not_golden(count, expected, found) from error
-    shapes = {name: (array.shape, str(array.dtype)) for name, array in vectors.items()}
-    wanted = {name: ((count, dimension), "float32") for name, dimension in expected.items()}
-    if shapes != wanted or not _are_texts(texts, count):
-        raise _not_golden(count, expected, str(shapes)[:400])
-    return vectors, tuple(texts)
-
-
-def _base_dimension(manifest: Manifest) -> int:
-    # a layer takes the base's vectors; PEFT's head comes after the base's encoder in both cases
-    if isinstance(manifest.adapter, PeftFacts) or manifest.adapter is None:
-        return manifest.dimension
-    return manifest.adapter.in_features
-
-
-def _not_golden(count: int, expected: dict[str, int], found: str) -> FormatError:
-    return FormatError(
-        "the golden vectors do not fit the manifest",
-        kind=ErrorKind.GOLDEN_INVALID,
-        checked=f"{GOLDEN_VECTORS} and {GOLDEN_TEXTS}",
-        expected=f"{count} texts and float32 vectors for "
-        + ", ".join(f"{name} of {dimension}" for name, dimension in sorted(expected.items())),
-        found=found,
-        done="nothing was loaded",
-        hint="log the model again",
-    )
 
 
 def check_golden(
@@ -216,11 +159,3 @@ def compare(
         ):
             findings.insert(0, finding)
     return GoldenResult(deviations=deviations, findings=tuple(findings))
-
-
-def _are_texts(texts: object, count: int) -> bool:
-    return (
-        isinstance(texts, list)
-        and len(texts) == count
-        and all(isinstance(text, str) for text in texts)
-    )

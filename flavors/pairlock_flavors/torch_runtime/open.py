@@ -296,6 +296,8 @@ def _receipt(
         package_digest=package.digest,
         anchors=dict(package.anchors),
         dimension=manifest.dimension,
+        document_space=manifest.spaces.document,
+        query_space=manifest.spaces.query,
         device=choice.device,
         device_reason=choice.reason,
         passed_over=choice.passed_over,

@@ -51,7 +51,10 @@ def evaluated_on(evaluator: Any, names: Sequence[str]) -> list[TrainingDataset]:
             "queries": dict(zip(one.queries_ids, one.queries, strict=True)),
             "corpus": dict(zip(one.corpus_ids, one.corpus, strict=True)),
             "relevant_docs": {
-                key: value for key, value in one.relevant_docs.items() if key in one.queries_ids
+                # lists in some evaluators, sets in others: no order means anything
+                key: sorted(value)
+                for key, value in one.relevant_docs.items()
+                if key in one.queries_ids
             },
         }
         own = f"eval_{one.name}_" if one.name else "eval_"

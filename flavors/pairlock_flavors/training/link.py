@@ -8,7 +8,6 @@ has its id. Written against MLflow 3.17.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from mlflow.utils.validation import (
 )
 
 from pairlock.errors import PairlockError
+from pairlock.metrics import mlflow_metric_name
 from pairlock_flavors._mlflow import translated
 from pairlock_flavors.training.record import (
     MetricPoint,
@@ -165,7 +165,9 @@ def _log_params(run_id: str, params: dict[str, str]) -> list[str]:
     """Log what the run does not have yet; a parameter of a run cannot be changed."""
     client = MlflowClient()
     there = client.get_run(run_id).data.params
-    wanted = {_allowed(name): value[:MAX_PARAM_VAL_LENGTH] for name, value in params.items()}
+    wanted = {
+        mlflow_metric_name(name): value[:MAX_PARAM_VAL_LENGTH] for name, value in params.items()
+    }
     new = [Param(name, value) for name, value in wanted.items() if name not in there]
     for start in range(0, len(new), MAX_PARAMS_TAGS_PER_BATCH):
         batch = new[start : start + MAX_PARAMS_TAGS_PER_BATCH]
@@ -222,7 +224,7 @@ def _log_metrics(run_id: str, record: TrainingRecord, model_id: str) -> None:
         if _key(point) not in known and _key(point) not in own
     ]
     for point in record.results:
-        if (_allowed(point.name), point.step) in copied:
+        if (mlflow_metric_name(point.name), point.step) in copied:
             continue
         measured_on = next((d for d in record.datasets if point.name in d.measures), None)
         time = known.get(_key(point), point.timestamp or now)
@@ -236,7 +238,7 @@ def _metric(
     point: MetricPoint, timestamp: int, model_id: str | None, dataset: TrainingDataset | None
 ) -> Metric:
     return Metric(
-        _allowed(point.name),
+        mlflow_metric_name(point.name),
         point.value,
         timestamp,
         point.step,
@@ -249,7 +251,7 @@ def _metric(
 def _known_points(run_id: str, points: tuple[MetricPoint, ...]) -> dict[tuple[str, int, str], int]:
     """Which of these values a run has, and when they were logged: milliseconds since 1970."""
     client = MlflowClient()
-    names = {_allowed(point.name) for point in points}
+    names = {mlflow_metric_name(point.name) for point in points}
     return {
         (metric.key, int(metric.step), _as_stored(metric.value)): int(metric.timestamp)
         for name in client.get_run(run_id).data.metrics.keys() & names
@@ -258,17 +260,12 @@ def _known_points(run_id: str, points: tuple[MetricPoint, ...]) -> dict[tuple[st
 
 
 def _key(point: MetricPoint) -> tuple[str, int, str]:
-    return _allowed(point.name), point.step, _as_stored(point.value)
+    return mlflow_metric_name(point.name), point.step, _as_stored(point.value)
 
 
 def _as_stored(value: float) -> str:
     """A value to compare by: NaN equals itself, and a database keeps infinity as its largest."""
     return repr(max(min(float(value), sys.float_info.max), -sys.float_info.max))
-
-
-def _allowed(name: str) -> str:
-    """A name that MLflow takes, as transformers' MLflowCallback makes it."""
-    return re.sub(r"[^0-9A-Za-z_\-. :/]", "_", name)
 
 
 def _short(digest: str) -> str:

@@ -19,6 +19,7 @@ from pairlock.manifest.document import (
     PeftFacts,
     Provenance,
     Role,
+    Spaces,
     Trial,
 )
 from pairlock.manifest.format import FORMAT_VERSION, MANIFEST_NAME
@@ -43,6 +44,7 @@ __all__ = [
     "PeftFacts",
     "Provenance",
     "Role",
+    "Spaces",
     "Trial",
     "manifest_data",
     "package_digest",

@@ -92,6 +92,19 @@ class EncodeSettings:
     unknown: Unknown = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Spaces:
+    """Which vectors may be compared: those of one space. See `pairlock.spaces`."""
+
+    document: str
+    """The space of a document's vector, `sha256:<hex>`."""
+
+    query: str
+    """The space of a query's vector, `sha256:<hex>`."""
+
+    unknown: Unknown = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFacts:
     """LlamaIndex's own adapter layers, of which its folders do not even record the class."""
@@ -334,6 +347,7 @@ class Manifest:
     """Every payload file, by path relative to the package, in path order."""
 
     encode: EncodeSettings
+    spaces: Spaces
     adapter: AdapterFacts | None
     base: BasePin | None
     golden: GoldenFacts

@@ -26,6 +26,7 @@ from pairlock.manifest.document import (
     PeftFacts,
     Provenance,
     Role,
+    Spaces,
     Trial,
 )
 from pairlock.manifest.fields import ObjectReader, Problem
@@ -142,6 +143,7 @@ def _manifest(reader: ObjectReader) -> Manifest:
         dimension=reader.integer("dimension", at_least=1),
         files=_files(reader, inside=PAYLOAD),
         encode=_encode(reader.child("encode")),
+        spaces=_spaces(reader.child("spaces")),
         adapter=None if adapter is None else _adapter(kind, adapter),
         base=None if base is None else _base(base),
         golden=_golden(reader.child("golden")),
@@ -245,6 +247,14 @@ def _encode(reader: ObjectReader) -> EncodeSettings:
         truncate_dim=reader.optional_integer("truncate_dim", at_least=1),
         similarity=reader.optional_text("similarity"),
         foreign_modules=reader.texts("foreign_modules", pattern=CLASS_PATH, what=_CLASS),
+        unknown=reader.unknown(),
+    )
+
+
+def _spaces(reader: ObjectReader) -> Spaces:
+    return Spaces(
+        document=reader.text("document", pattern=_DIGEST, what="sha256:<hex>"),
+        query=reader.text("query", pattern=_DIGEST, what="sha256:<hex>"),
         unknown=reader.unknown(),
     )
 

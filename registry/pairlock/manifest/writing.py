@@ -1,4 +1,4 @@
-"""`Manifest` to bytes, and the package digest."""
+"""`Manifest` to bytes, and the package digest. Other documents become JSON data in the same way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write_manifest(manifest: Manifest) -> bytes:
 
 def manifest_data(manifest: Manifest) -> dict[str, Any]:
     """The manifest as JSON data."""
-    data = _plain(manifest)
+    data = plain_data(manifest)
     assert isinstance(data, dict)
     return data
 
@@ -31,10 +31,16 @@ def package_digest(manifest_bytes: bytes) -> str:
     return digest_bytes(manifest_bytes)
 
 
-def _plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
+    """Frozen data as JSON data.
+
+    Args:
+        value: JSON data, in which there may be dataclasses, enums, tuples and read-only mappings.
+            What a dataclass holds in `unknown` stands beside its fields.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         known = {
-            item.name: _plain(getattr(value, item.name))
+            item.name: plain_data(getattr(value, item.name))
             for item in fields(value)
             if item.name != "unknown"
         }
@@ -42,7 +48,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain_data(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_data(item) for key, item in value.items()}
     return value

