@@ -57,6 +57,8 @@ def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "PAIRLOCK_MIRRORS",
         "PAIRLOCK_LOCKS",
         "PAIRLOCK_ALLOW_CLASSES",
+        "PAIRLOCK_POLICY",
+        "PAIRLOCK_LEDGER",
     ):
         monkeypatch.delenv(name, raising=False)
 

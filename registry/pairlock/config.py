@@ -1,4 +1,4 @@
-"""What the environment says about this machine: the cache, the network, mirrors, allowed classes.
+"""What the environment says about this machine: cache, network, mirrors, classes, ledger.
 
 PAIRLOCK_CACHE    the cache folder; default: `pairlock` in the user's cache folder
 PAIRLOCK_OFFLINE  1: use no network, and the last answers of the registry
@@ -7,6 +7,10 @@ PAIRLOCK_MIRRORS  where bases may also be found: folders or s3:// URIs that `pai
 PAIRLOCK_LOCKS    off: fetch without waiting for another process that fetches the same bytes
 PAIRLOCK_ALLOW_CLASSES  classes of other packages that models may be built from, as
                   `package.module:Class`, separated by commas
+PAIRLOCK_POLICY   the policy's file, in place of a pairlock.toml here or in a folder above
+PAIRLOCK_ACTOR    who is acting, for the ledger; default: user and machine, such as kim@build-7
+PAIRLOCK_LEDGER   where new ledgers lie: a folder that all share, or s3://bucket/prefix; a model
+                  that has a ledger keeps it where it is
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest.format import CLASS_PATH
@@ -46,6 +51,14 @@ class Settings:
 
     allowed_classes: frozenset[str] = frozenset()
     """Classes of other packages that may be imported and run, as `package.module:Class`."""
+
+    policy: Path | None = None
+    """The policy's file; None to look for a `pairlock.toml`."""
+    actor: str | None = None
+    """Who is acting; None for the user and the machine."""
+
+    ledger: str | None = None
+    """Where new ledgers lie: a folder's absolute path, or an `s3://` URI."""
 
 
 def current_settings(
@@ -78,6 +91,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         InvalidInputError: a variable has a value that means nothing.
     """
     cache = environment.get("PAIRLOCK_CACHE", "")
+    policy = environment.get("PAIRLOCK_POLICY", "")
     return Settings(
         cache=absolute_folder(cache) if cache else _default_cache(),
         offline=_flag(environment, "PAIRLOCK_OFFLINE", default=False),
@@ -87,6 +101,31 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             environment.get("PAIRLOCK_ALLOW_CLASSES", "").split(","),
             "the environment variable PAIRLOCK_ALLOW_CLASSES",
         ),
+        policy=absolute_folder(policy) if policy else None,
+        actor=environment.get("PAIRLOCK_ACTOR", "").strip() or None,
+        ledger=_place(environment.get("PAIRLOCK_LEDGER", "").strip()),
+    )
+
+
+def _place(text: str) -> str | None:
+    """A place to be recorded for good, so that one that cannot be is refused here."""
+    if not text:
+        return None
+    split = urlsplit(text)
+    if not split.scheme:
+        return str(absolute_folder(text))
+    if split.scheme == "file" and not split.netloc and split.path.startswith("/"):
+        return unquote(split.path)
+    if split.scheme == "s3" and split.netloc and not split.query and not split.fragment:
+        return text.rstrip("/")
+    raise InvalidInputError(
+        "PAIRLOCK_LEDGER names no place for a ledger",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked="the environment variable PAIRLOCK_LEDGER",
+        expected="a folder, or s3://bucket/prefix",
+        found=repr(text),
+        done="nothing was looked up",
+        hint="a ledger needs a store that creates a file only if there is none",
     )
 
 

@@ -132,6 +132,16 @@ def test_every_file_is_listed_by_its_path(place: Place) -> None:
 
 
 @every_store
+def test_only_what_lies_behind_a_path_is_listed(place: Place) -> None:
+    """`after` leaves out the path itself and all before it, whether it is there or not."""
+    for number in (1, 2, 3, 10):
+        put(place.store, f"entries/{number:03}.json", b"1", place.folder)
+    for after, expected in ((0, [1, 2, 3, 10]), (2, [3, 10]), (5, [10]), (10, [])):
+        found = place.store.entries("entries", after=f"entries/{after:03}.json")
+        assert list(found) == [f"entries/{number:03}.json" for number in expected]
+
+
+@every_store
 def test_an_unusual_path_is_stored_or_refused(place: Place) -> None:
     """No file is stored under another path than its own; MLflow's proxy may refuse it."""
     stored = []

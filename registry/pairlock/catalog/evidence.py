@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pairlock.catalog.database import sqlite_path
-from pairlock.catalog.registry import registry_unavailable, tracking_uri
+from pairlock.catalog.registry import ask
 
 
 def store_evidence(name: str, version: int, tag: str, text: str) -> None:
@@ -18,9 +15,10 @@ def store_evidence(name: str, version: int, tag: str, text: str) -> None:
         text: its value; MLflow 3.17 takes at most 100 000 characters.
 
     Raises:
+        NotFoundError: there is no such version.
         UnavailableError: the registry is not there, or did not take it.
     """
-    _ask("set_model_version_tag", name, str(version), tag, text)
+    ask(f"models:/{name}/{version}", "set_model_version_tag", name, str(version), tag, text)
 
 
 def read_evidence(name: str, version: int, prefix: str) -> dict[str, str]:
@@ -35,26 +33,12 @@ def read_evidence(name: str, version: int, prefix: str) -> dict[str, str]:
         Values by the rest of their names, in the order of the names.
 
     Raises:
+        NotFoundError: there is no such version.
         UnavailableError: the registry did not answer.
     """
-    tags = _ask("get_model_version", name, str(version)).tags
+    tags = ask(f"models:/{name}/{version}", "get_model_version", name, str(version)).tags
     return {
         tag.removeprefix(prefix): str(text)
         for tag, text in sorted(tags.items())
         if tag.startswith(prefix)
     }
-
-
-def _ask(method: str, *arguments: str) -> Any:
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    path = sqlite_path(tracking_uri())
-    if path is not None and not path.exists():
-        # MLflow would make an empty one
-        raise registry_unavailable(FileNotFoundError(f"{path} is not there"))
-    try:
-        return getattr(MlflowClient(), method)(*arguments)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise registry_unavailable(error) from error

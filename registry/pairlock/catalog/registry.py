@@ -27,20 +27,28 @@ from pairlock.references import (
     parse_reference,
     without_credentials,
 )
+from pairlock.registries import registry_in_use
 
 
 def tracking_uri() -> str:
     """The registry in use, from MLflow's own settings; its default is `sqlite:///mlflow.db`."""
-    import mlflow
+    return registry_in_use().registry
 
-    return str(mlflow.get_registry_uri())
+
+def registry_file() -> Path | None:
+    """The sqlite file or the folder that the registry in use is; None for a server's."""
+    uri = tracking_uri()
+    if uri.startswith("databricks"):
+        return None
+    if uri.startswith("file:"):
+        return Path(unquote(urlsplit(uri).path)).absolute()
+    return sqlite_path(uri) if urlsplit(uri).scheme else Path(uri).absolute()
 
 
 def is_local_registry() -> bool:
     """Whether the registry in use is a file on this machine, which takes no network to ask."""
-    import mlflow
-
-    uris = (tracking_uri(), str(mlflow.get_tracking_uri()))
+    registry = registry_in_use()
+    uris = (registry.registry, registry.tracking)
     return all(uri.startswith(("sqlite:", "file:")) or not urlsplit(uri).scheme for uri in uris)
 
 
@@ -50,10 +58,9 @@ def ensure_registry() -> None:
     Raises:
         StorageError: it cannot be made.
     """
-    import mlflow
-
-    for uri in dict.fromkeys([mlflow.get_tracking_uri(), mlflow.get_registry_uri()]):
-        ensure_database(str(uri))
+    registry = registry_in_use()
+    for uri in dict.fromkeys([registry.tracking, registry.registry]):
+        ensure_database(uri)
 
 
 def reach_registry() -> str:
@@ -69,11 +76,32 @@ def reach_registry() -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        found = _client().search_registered_models(max_results=100)
+        found = client().search_registered_models(max_results=100)
     except (MlflowException, SQLAlchemyError) as error:
         raise registry_unavailable(error) from error
     more = "at least " if found.token else ""
     return f"{more}{len(found)} registered models"
+
+
+def ask(requested: str, method: str, *arguments: Any, **named: Any) -> Any:
+    """Call a method of MLflow's client.
+
+    Args:
+        requested: what it is about, for messages.
+        method: the method's name.
+        arguments: what it is given.
+        named: what it is given by name.
+
+    Raises:
+        NotFoundError: there is no such model, version or alias.
+        UnavailableError: the registry is not there, or did not answer.
+    """
+    path = sqlite_path(tracking_uri())
+    if path is not None and not path.exists():
+        # MLflow would make an empty one
+        raise registry_unavailable(FileNotFoundError(f"{path} is not there"))
+    with translated(requested):
+        return getattr(client(), method)(*arguments, **named)
 
 
 Known = Callable[[str], Located | None]
@@ -103,13 +131,13 @@ def locate(reference: Reference, *, known: Known = lambda _uri: None) -> Located
     if isinstance(reference, RemoteReference | HubReference):
         return Located(requested=str(reference), uri=str(reference), location=str(reference))
     requested = str(reference)
-    with _translated(requested):
+    with translated(requested):
         _need_registry(requested)
         if isinstance(reference, VersionReference):
-            version = _client().get_model_version(reference.name, str(reference.version))
+            version = client().get_model_version(reference.name, str(reference.version))
             return _version(requested, version, known)
         if isinstance(reference, AliasReference):
-            version = _client().get_model_version_by_alias(reference.name, reference.alias)
+            version = client().get_model_version_by_alias(reference.name, reference.alias)
             return _version(requested, version, known)
         if isinstance(reference, StageReference):
             return _version(requested, _newest_in_stage(reference), known)
@@ -134,10 +162,12 @@ def _need_registry(requested: str) -> None:
         )
 
 
-def _client() -> Any:
+def client() -> Any:
+    """MLflow's client of the registry in use."""
     from mlflow import MlflowClient
 
-    return MlflowClient()
+    registry = registry_in_use()
+    return MlflowClient(registry.tracking, registry.registry)
 
 
 def _version(requested: str, version: Any, known: Known) -> Located:
@@ -163,11 +193,11 @@ def _version(requested: str, version: Any, known: Known) -> Located:
         and own.items() <= before.anchors.items()
     ):
         return replace(before, requested=requested)
-    location = _client().get_model_version_download_uri(version.name, version.version)
+    location = client().get_model_version_download_uri(version.name, version.version)
     return Located(
         requested=requested,
         uri=uri,
-        location=_local_path(str(location)),
+        location=local_path(str(location)),
         anchors={**_origin_anchors(str(version.source or "")), **own},
         name=version.name,
         version=int(version.version),
@@ -189,21 +219,21 @@ def _origin_anchors(source: str) -> dict[str, str]:
 
 
 def _logged_model(requested: str, model_id: str) -> Located:
-    model = _client().get_logged_model(model_id)
+    model = client().get_logged_model(model_id)
     return Located(
         requested=requested,
         uri=f"models:/{model_id}",
-        location=_local_path(str(model.artifact_location)),
+        location=local_path(str(model.artifact_location)),
         anchors=_anchor("logged model tag", model.tags),
     )
 
 
 def _run_model(requested: str, reference: RunReference) -> Located:
-    outputs = _client().get_run(reference.run_id).outputs
+    outputs = client().get_run(reference.run_id).outputs
     found = [
         model
         for output in (outputs.model_outputs if outputs else [])
-        if (model := _client().get_logged_model(output.model_id)).name == reference.name
+        if (model := client().get_logged_model(output.model_id)).name == reference.name
     ]
     if len(found) != 1:
         raise NotFoundError(
@@ -221,7 +251,7 @@ def _run_model(requested: str, reference: RunReference) -> Located:
 def _newest_in_stage(reference: StageReference) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        versions = _client().get_latest_versions(reference.name, stages=[reference.stage])
+        versions = client().get_latest_versions(reference.name, stages=[reference.stage])
     if not versions:
         raise NotFoundError(
             f"no version of {reference.name} is in stage {reference.stage}",
@@ -240,7 +270,7 @@ def _anchor(where: str, tags: dict[str, str]) -> dict[str, str]:
     return {where: digest} if digest else {}
 
 
-def _local_path(location: str) -> str:
+def local_path(location: str) -> str:
     """A local artifact location as an absolute path; any other URI as it is.
 
     MLflow resolves relative locations against the working directory. A registry whose locations
@@ -259,7 +289,12 @@ def _local_path(location: str) -> str:
 
 
 @contextmanager
-def _translated(requested: str) -> Iterator[None]:
+def translated(requested: str) -> Iterator[None]:
+    """MLflow's errors as Pairlock's.
+
+    Args:
+        requested: what it is about, for messages.
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

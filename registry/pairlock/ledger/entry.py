@@ -166,9 +166,13 @@ class Entry:
     request: str | None = None
     """The request that is made, agreed to, or fulfilled."""
 
+    returns_to: int | None = None
+    """For ROLLBACK: sequence number of the entry that it goes back to."""
+
     origin: Mapping[str, Any] | None = None
     """For what came from another registry: registry, model, version, and that ledger's entry; for
     SEND: where it went."""
 
     state: State
     unknown: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Keys of the entry itself that this release does not know."""

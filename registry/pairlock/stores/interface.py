@@ -68,8 +68,12 @@ class Store(Protocol):
     def splits_files(self) -> bool:
         """Whether a read may as well begin in the middle: large files then come in parallel."""
 
-    def entries(self, folder: str = "") -> Mapping[str, Entry]:
+    def entries(self, folder: str = "", *, after: str = "") -> Mapping[str, Entry]:
         """Every entry below a folder except folders, by path relative to the store.
+
+        Args:
+            folder: where to look.
+            after: list only what sorts behind this path.
 
         Raises:
             StorageError: the store cannot be listed.

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pairlock.digests import FileRecord, copy_hashing
-from pairlock.errors import AlreadyExistsError, ErrorKind, NotFoundError, StorageError
+from pairlock.errors import (
+    AlreadyExistsError,
+    ErrorKind,
+    NotFoundError,
+    StorageError,
+    UnsupportedError,
+)
 from pairlock.stores.failures import file_missing, too_large
 from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
+"""What a file system without hard links answers; FAT says EPERM."""
 
 
 class LocalStore:
@@ -44,8 +53,12 @@ class LocalStore:
         """Where a file of the store lies on this disk."""
         return self.root / path
 
-    def entries(self, folder: str = "") -> dict[str, Entry]:
+    def entries(self, folder: str = "", *, after: str = "") -> dict[str, Entry]:
         """Every entry below a folder except folders, by path relative to the store.
+
+        Args:
+            folder: where to look.
+            after: list only what sorts behind this path.
 
         Raises:
             NotFoundError: the store's folder is not there.
@@ -53,7 +66,7 @@ class LocalStore:
         """
         start = self.root / folder
         try:
-            return dict(sorted(self._walk(start)))
+            return dict(sorted(self._walk(start, after)))
         except FileNotFoundError:
             if folder and self.root.is_dir():
                 return {}
@@ -141,35 +154,32 @@ class LocalStore:
                 aside.unlink()
 
     def create(self, path: str, content: bytes) -> None:
-        """Make a small file if there is none, whole or not at all.
+        """Make a small file if there is none, whole or not at all, and durably.
 
         Raises:
             AlreadyExistsError: there is one.
+            UnsupportedError: the file system has no hard links.
             StorageError: writing failed.
         """
         target = self.root / path
+        if os.path.lexists(target):
+            raise _taken(target)  # spares whoever comes late the writing; the link decides
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             with aside.open("xb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            # a link is made by exactly one of many, and never shows half a file
-            os.link(aside, target)
-        except FileExistsError as error:
-            raise AlreadyExistsError(
-                f"{target} is already there",
-                kind=ErrorKind.TARGET_EXISTS,
-                checked=str(target),
-                expected="no such file",
-                found="one",
-                done="it stays as it is",
-                hint="read what is there",
-            ) from error
+            _link(aside, target)
+            # a name is on the disk when its folder is
+            _fsync_folder(target.parent)
         except OSError as error:
             raise _storage_error(
-                target, error, wish="a folder to write to, with hard links"
+                target,
+                error,
+                wish="a folder to write to, with free space",
+                done="nothing is known to be stored",
             ) from error
         finally:
             with suppress(OSError):
@@ -189,20 +199,26 @@ class LocalStore:
             except AlreadyExistsError:
                 return True
             return False
+        except UnsupportedError:
+            return False
         finally:
             with suppress(OSError):
                 (self.root / path).unlink()
 
-    def _walk(self, folder: Path, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Entry]]:
+    def _walk(
+        self, folder: Path, after: str, above: tuple[int, ...] = ()
+    ) -> Iterator[tuple[str, Entry]]:
         own = folder.stat().st_ino
         if own in above:
             raise OSError(errno.ELOOP, "a link leads back to a folder above it")
         with os.scandir(folder) as found:
             for item in found:
                 if item.is_dir(follow_symlinks=self._follow_links):
-                    yield from self._walk(Path(item.path), (*above, own))
+                    yield from self._walk(Path(item.path), after, (*above, own))
                     continue
                 relative = Path(item.path).relative_to(self.root).as_posix()
+                if relative <= after:
+                    continue
                 with suppress(FileNotFoundError):
                     # a link that leads nowhere is a file that is missing
                     yield relative, self._entry(Path(item.path))
@@ -239,15 +255,80 @@ class _FilePart:
         return data
 
 
+def _link(aside: Path, target: Path) -> None:
+    """Give a finished file its name: exactly one of many can, and nobody ever sees half a file.
+
+    Raises:
+        AlreadyExistsError: the name is taken.
+        UnsupportedError: the file system has no hard links.
+        OSError: it failed.
+    """
+    try:
+        os.link(aside, target)
+    except FileExistsError as error:
+        raise _taken(target) from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise UnsupportedError(
+            f"the file system of {target.parent} has no hard links",
+            kind=ErrorKind.CONDITION_UNSUPPORTED,
+            checked=str(target.parent),
+            expected="a file system with hard links, which make a file for exactly one of many",
+            found=f"{type(error).__name__}: {error.strerror or error}",
+            done="nothing was stored",
+            hint="use a folder on another file system, or S3",
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that a power cut does not take them away again."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _fsync_folder(folder.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some file systems cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _taken(target: Path) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"{target} is already there",
+        kind=ErrorKind.TARGET_EXISTS,
+        checked=str(target),
+        expected="no such file",
+        found="one",
+        done="it stays as it is",
+        hint="read what is there",
+    )
+
+
 def _storage_error(
-    path: Path, error: OSError, *, wish: str = "files that can be read"
+    path: Path,
+    error: OSError,
+    *,
+    wish: str = "files that can be read",
+    done: str = "nothing was loaded",
 ) -> StorageError:
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     return StorageError(
         f"cannot use {path}",
-        kind=ErrorKind.STORAGE_FAILED,
+        kind=ErrorKind.NO_SPACE if is_full else ErrorKind.STORAGE_FAILED,
         checked=str(path),
         expected=wish,
         found=f"{type(error).__name__}: {error.strerror or error}",
-        done="nothing was loaded",
-        hint="check that the path is a readable folder and the disk is well",
+        done=done,
+        hint="free some space, then try again"
+        if is_full
+        else "check that the path is a folder that this user may use, and that the disk is well",
     )

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, UnsupportedError
+from pairlock.registries import registry_in_use
 from pairlock.stores.body import HttpBody, give_back, open_body, read_small
 from pairlock.stores.failures import (
     FETCHING,
@@ -53,20 +54,22 @@ class ProxyStore:
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
+        # threads that read from it later do not know which registry it was opened for
+        self._server = registry_in_use().tracking
 
     @property
     def location(self) -> str:
         """The URI."""
         return self._uri
 
-    def entries(self, folder: str = "") -> dict[str, Entry]:
-        """Every file below a folder, by path relative to the store.
+    def entries(self, folder: str = "", *, after: str = "") -> dict[str, Entry]:
+        """Every file below a folder, behind `after`, by path relative to the store.
 
         Raises:
             UnavailableError: the server cannot be reached, or refuses.
         """
         with self._translated(folder):
-            return dict(sorted(self._walk(folder)))
+            return dict(sorted(item for item in self._walk(folder) if item[0] > after))
 
     def read_small(self, path: str, *, at_most_bytes: int) -> bytes:
         """A whole small file.
@@ -152,7 +155,7 @@ class ProxyStore:
     def _repository(self) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        return get_artifact_repository(self._uri)
+        return get_artifact_repository(self._uri, tracking_uri=self._server)
 
     @contextmanager
     def _get(self, path: str, wanted: dict[str, str], *, start: int) -> Iterator[HttpBody]:

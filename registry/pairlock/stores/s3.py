@@ -105,18 +105,19 @@ class S3Store:
         """The URI."""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
-    def entries(self, folder: str = "") -> dict[str, Entry]:
-        """Every object below a folder, by key relative to the prefix.
+    def entries(self, folder: str = "", *, after: str = "") -> dict[str, Entry]:
+        """Every object below a folder, behind `after`, by key relative to the prefix.
 
         Raises:
             UnavailableError: the store cannot be reached, or refuses.
             NotFoundError: there is no such bucket.
         """
         start = self._key(folder) + "/" if self._key(folder) else ""
+        behind = {"StartAfter": self._key(after)} if after else {}
         found = {}
         with self._translated(folder):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=start, **self._owner
+                Bucket=self._bucket, Prefix=start, **behind, **self._owner
             )
             for page in pages:
                 for item in page.get("Contents", []):
