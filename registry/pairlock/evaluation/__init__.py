@@ -1,0 +1,1 @@
+"""How well a version retrieves: datasets, measuring, and what was recorded."""
