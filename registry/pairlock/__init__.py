@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pairlock import index
     from pairlock.api import load, log_model
     from pairlock.carrying import Carried, export_packages, import_packages
     from pairlock.errors import (
@@ -34,9 +35,29 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsupportedError,
     )
+    from pairlock.evaluation.evaluating import Evaluation, evaluate
+    from pairlock.index.guarding import guard
     from pairlock.logged import LoggedPackage
     from pairlock.memory import Resident, resident
     from pairlock.profiling import Profile, profile
+    from pairlock.promotion import (
+        Executed,
+        History,
+        Plan,
+        Repaired,
+        Sent,
+        adopt,
+        approve,
+        demote,
+        execute,
+        history,
+        plan_promotion,
+        promote,
+        repair,
+        request,
+        rollback,
+        send,
+    )
     from pairlock.pulling import Pulled, pull
     from pairlock.receipts import Receipt, receipt
     from pairlock.verification import Verification, verify
@@ -46,38 +67,61 @@ __all__ = [
     "Carried",
     "ConflictError",
     "ErrorKind",
+    "Evaluation",
+    "Executed",
     "Finding",
     "FormatError",
+    "History",
     "IntegrityError",
     "InvalidInputError",
     "LoggedPackage",
     "NotFoundError",
     "PairlockError",
+    "Plan",
     "Profile",
     "Pulled",
     "Receipt",
     "RefusedError",
+    "Repaired",
     "Resident",
+    "Sent",
     "StorageError",
     "UnavailableError",
     "UnsupportedError",
     "Verification",
+    "adopt",
+    "approve",
+    "demote",
+    "evaluate",
+    "execute",
     "export_packages",
+    "guard",
+    "history",
     "import_packages",
+    "index",
     "load",
     "log_model",
+    "plan_promotion",
     "profile",
+    "promote",
     "pull",
     "receipt",
+    "repair",
+    "request",
     "resident",
+    "rollback",
+    "send",
     "verify",
 ]
 
 _ELSEWHERE = {
     "Carried": "pairlock.carrying",
+    "Evaluation": "pairlock.evaluation.evaluating",
     "Profile": "pairlock.profiling",
     "Pulled": "pairlock.pulling",
+    "evaluate": "pairlock.evaluation.evaluating",
     "export_packages": "pairlock.carrying",
+    "guard": "pairlock.index.guarding",
     "import_packages": "pairlock.carrying",
     "profile": "pairlock.profiling",
     "pull": "pairlock.pulling",
@@ -90,12 +134,33 @@ _ELSEWHERE = {
     "receipt": "pairlock.receipts",
     "resident": "pairlock.memory",
     "verify": "pairlock.verification",
+    "Executed": "pairlock.promotion",
+    "History": "pairlock.promotion",
+    "Plan": "pairlock.promotion",
+    "Repaired": "pairlock.promotion",
+    "adopt": "pairlock.promotion",
+    "approve": "pairlock.promotion",
+    "demote": "pairlock.promotion",
+    "execute": "pairlock.promotion",
+    "history": "pairlock.promotion",
+    "plan_promotion": "pairlock.promotion",
+    "promote": "pairlock.promotion",
+    "repair": "pairlock.promotion",
+    "request": "pairlock.promotion",
+    "rollback": "pairlock.promotion",
+    "send": "pairlock.promotion",
+    "Sent": "pairlock.promotion",
 }
+
+_MODULES = {"index"}
+"""Public names that are modules."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"pairlock.{name}")
     return getattr(import_module(_ELSEWHERE.get(name, "pairlock.errors")), name)
 
 

@@ -22,6 +22,11 @@ def measuring() -> Any:
     return import_module("pairlock_flavors.torch_runtime.measuring")
 
 
+def evaluating() -> Any:
+    """The module `pairlock_flavors.torch_runtime.evaluating`."""
+    return import_module("pairlock_flavors.torch_runtime.evaluating")
+
+
 def runtime() -> Any:
     """The module `pairlock_flavors.torch_runtime.open`."""
     return import_module("pairlock_flavors.torch_runtime.open")

@@ -103,6 +103,7 @@ class ErrorKind(StrEnum):
     SPACE = "space"
     INDEX_NOT_STAMPED = "index-not-stamped"
     INDEX_UNSUPPORTED = "index-unsupported"
+    INDEX_STAMP_INVALID = "index-stamp-invalid"
     DATASET_INVALID = "dataset-invalid"
     DESTINATION = "destination"
 

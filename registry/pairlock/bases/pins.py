@@ -1,19 +1,20 @@
 """Finds the base that an adapter's manifest pins, and proves that it is that one.
 
-It is looked for by its digest in the cache, then where the pin says, then at the mirrors. Wherever
-it is found, its files are compared with the pin's own list, so that any copy will do.
+It is looked for by its digest in the cache, then where the pin says, then by its package digest
+among all registered versions, then at the mirrors. Wherever it is found, its files are compared
+with the pin's own list, so that any copy will do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from pairlock.bases.base import MLFLOW_MODEL, Base
 from pairlock.bases.finding import model_records, not_a_base
 from pairlock.cache import ViewKey, ViewKind
-from pairlock.catalog import Located
+from pairlock.catalog import ARCHIVED, READY, Located, is_local_registry, versions_by_digest
 from pairlock.config import Settings
 from pairlock.digests import FileRecord
 from pairlock.errors import (
@@ -53,7 +54,7 @@ def open_base(pin: BasePin, *, instead: str | None, settings: Settings, progress
     Args:
         pin: what an adapter's manifest says.
         instead: the only place to look, such as a mirror's folder; None for the cache, the pin's
-            own URI and the mirrors, in this order.
+            own URI, the registry by the pin's package digest, and the mirrors, in this order.
         settings: which cache and mirrors, and whether the network may be used.
         progress: told about the bytes fetched and hashed.
 
@@ -95,16 +96,19 @@ def examine_base(
         return base, ()
     if instead is not None:
         return _at(pin, instead, settings, progress)
+    reason = f"{pin.uri} holds other bytes"
     try:
-        found = _at(pin, pin.uri, settings, progress)
+        located = _registered_pin(pin, settings)
+        foreign = located is not None and _is_foreign(pin, located)
+        if foreign and (base := _elsewhere(pin, settings, progress, because=reason)):
+            return base, ()
+        found = _at(pin, pin.uri, settings, progress, located=located)
     except PairlockError as error:
-        if base := _mirrored(pin, settings, progress, because=error.summary):
+        if base := _elsewhere(pin, settings, progress, because=error.summary):
             return base, ()
         raise
-    if found[1]:
-        reason = f"{pin.uri} holds other bytes"
-        if base := _mirrored(pin, settings, progress, because=reason):
-            return base, ()
+    if found[1] and (base := _elsewhere(pin, settings, progress, because=reason)):
+        return base, ()
     return found
 
 
@@ -131,10 +135,29 @@ def _cached(pin: BasePin, settings: Settings, progress: Progress) -> Base | None
     return None if whole is None else _fetched_base(pin, "the cache", whole)
 
 
-def _mirrored(pin: BasePin, settings: Settings, progress: Progress, *, because: str) -> Base | None:
-    """The base from the first mirror that has it right."""
-    for mirror in settings.mirrors:
-        place = f"{mirror.rstrip('/')}/models/{pin.tree_digest.removeprefix('sha256:')}"
+def _registered_pin(pin: BasePin, settings: Settings) -> Located | None:
+    """What the registry says of a pinned version that was a package; None for any other pin."""
+    if pin.package_digest is None or not pin.uri.startswith("models:"):
+        return None
+    try:
+        return resolve(pin.uri, settings)
+    except NotFoundError as error:
+        raise _base_not_found(pin, pin.uri, error) from error
+
+
+def _is_foreign(pin: BasePin, located: Located) -> bool:
+    """Whether the pin's name is known to be that of another package, before a byte is read.
+
+    So it is in another registry than the adapter was packaged in.
+    """
+    return bool(located.anchors) and pin.package_digest not in located.anchors.values()
+
+
+def _elsewhere(
+    pin: BasePin, settings: Settings, progress: Progress, *, because: str
+) -> Base | None:
+    """The base from the first registered version, or else the first mirror, that has it right."""
+    for place in (*_registered(pin, settings), *_mirrors(pin, settings)):
         try:
             base, findings = _at(pin, place, settings, progress)
         except PairlockError:
@@ -144,13 +167,38 @@ def _mirrored(pin: BasePin, settings: Settings, progress: Progress, *, because: 
     return None
 
 
-def _at(pin: BasePin, place: str, settings: Settings, progress: Progress) -> Examined:
+def _registered(pin: BasePin, settings: Settings) -> Iterator[str]:
+    """Every version that says it is the pinned package, but for the pinned one."""
+    if pin.package_digest is None or (settings.offline and not is_local_registry()):
+        return
+    try:
+        found = versions_by_digest(pin.package_digest)
+    except PairlockError:
+        return  # the mirrors may do
+    for copy in found:
+        if copy.state in {READY, ARCHIVED} and copy.uri != pin.uri:
+            yield copy.uri
+
+
+def _mirrors(pin: BasePin, settings: Settings) -> Iterator[str]:
+    for mirror in settings.mirrors:
+        yield f"{mirror.rstrip('/')}/models/{pin.tree_digest.removeprefix('sha256:')}"
+
+
+def _at(
+    pin: BasePin,
+    place: str,
+    settings: Settings,
+    progress: Progress,
+    *,
+    located: Located | None = None,
+) -> Examined:
     try:
         reference = parse_reference(place)
         if isinstance(reference, HubReference):
             root = hub_snapshot(reference, offline=settings.offline)
             return _examine_folder(pin, place, BaseOrigin.HUB, root, progress)
-        located = resolve(place, settings)
+        located = located or resolve(place, settings)
         if is_remote(located.location):
             return _fetch_from(pin, place, located, settings, progress), ()
         return _examine_local(pin, place, located, settings, progress)

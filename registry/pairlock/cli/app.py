@@ -12,7 +12,23 @@ from typing import Annotated, Any
 
 import typer
 
-from pairlock.cli import cache, carry, doctor, embed, exit_codes, log, profile, pull, show, verify
+from pairlock.cli import (
+    cache,
+    carry,
+    doctor,
+    embed,
+    evaluate,
+    exit_codes,
+    history,
+    log,
+    policy,
+    profile,
+    promote,
+    pull,
+    requests,
+    show,
+    verify,
+)
 from pairlock.cli.output import Format, Output
 from pairlock.errors import PairlockError
 
@@ -73,6 +89,15 @@ for _run in (
     verify.verify,
     embed.embed,
     profile.profile,
+    promote.promote,
+    promote.rollback,
+    promote.demote,
+    promote.adopt,
+    requests.request,
+    requests.approve,
+    history.history,
+    history.repair,
+    evaluate.evaluate,
     pull.pull,
     carry.export,
     carry.import_,
@@ -89,6 +114,16 @@ _cache = typer.Typer(
 app.add_typer(_cache, name="cache")
 for _cached in (cache.list_, cache.prune, cache.verify, cache.where):
     _command(_cache, _cached)
+
+_policy = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=exit_codes.HELP,
+    help="Check, show and store which gates guard which stage.",
+)
+app.add_typer(_policy, name="policy")
+for _governed in (policy.check, policy.show, policy.store):
+    _command(_policy, _governed)
 
 
 def main() -> None:
