@@ -12,8 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pairlock.catalog.database import sqlite_path
-from pairlock.catalog.registry import client, registry_unavailable, tracking_uri
+from pairlock.catalog.registry import client_of_a_registry, registry_unavailable
 from pairlock.metrics import mlflow_metric_name
 
 
@@ -68,7 +67,7 @@ def log_model_metrics(
     from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
     with _translated():
-        client = _client()
+        client = client_of_a_registry()
         model = _logged_model(client, name, version)
         if model is None:
             return None
@@ -125,7 +124,7 @@ def read_model_metrics(name: str, version: int) -> tuple[LoggedMetric, ...]:
         UnavailableError: the registry did not answer.
     """
     with _translated():
-        model = _logged_model(_client(), name, version)
+        model = _logged_model(client_of_a_registry(), name, version)
         if model is None:
             return ()
         return tuple(
@@ -161,14 +160,6 @@ def _logged_model(client: Any, name: str, version: int) -> Any:
                 return None
             raise
     return None
-
-
-def _client() -> Any:
-    path = sqlite_path(tracking_uri())
-    if path is not None and not path.exists():
-        # MLflow would make an empty one
-        raise registry_unavailable(FileNotFoundError(f"{path} is not there"))
-    return client()
 
 
 @contextmanager

@@ -96,12 +96,8 @@ def ask(requested: str, method: str, *arguments: Any, **named: Any) -> Any:
         NotFoundError: there is no such model, version or alias.
         UnavailableError: the registry is not there, or did not answer.
     """
-    path = sqlite_path(tracking_uri())
-    if path is not None and not path.exists():
-        # MLflow would make an empty one
-        raise registry_unavailable(FileNotFoundError(f"{path} is not there"))
     with translated(requested):
-        return getattr(client(), method)(*arguments, **named)
+        return getattr(client_of_a_registry(), method)(*arguments, **named)
 
 
 Known = Callable[[str], Located | None]
@@ -160,6 +156,18 @@ def _need_registry(requested: str) -> None:
             hint="go to the folder where the models were logged, set MLFLOW_TRACKING_URI to its "
             "registry, or log a model first",
         )
+
+
+def client_of_a_registry() -> Any:
+    """MLflow's client of the registry in use, which has to be there: MLflow would make it.
+
+    Raises:
+        UnavailableError: it is a database that is not there.
+    """
+    path = sqlite_path(tracking_uri())
+    if path is not None and not path.exists():
+        raise registry_unavailable(FileNotFoundError(f"{path} is not there"))
+    return client()
 
 
 def client() -> Any:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pairlock.errors import ErrorKind, Finding, FormatError
+from pairlock.errors import ErrorKind, FormatError
 from pairlock.manifest import Kind
-from pairlock.manifest.fields import ObjectReader, Problem
+from pairlock.manifest.fields import ObjectReader, Problem, findings_of, found_problems
 from pairlock.receipts import Receipt
 
 STAMP_VERSION = 1
@@ -148,16 +148,8 @@ def _damaged(where: str, problems: list[Problem]) -> FormatError:
         kind=kind,
         checked="the stamp",
         expected="a stamp as docs/index-guard.md specifies it",
-        found="1 problem" if len(problems) == 1 else f"{len(problems)} problems",
-        findings=[
-            Finding(
-                kind=kind,
-                place=problem.place,
-                expected="a valid stamp",
-                found=f"a value that {problem.message}",
-            )
-            for problem in problems
-        ],
+        found=found_problems(len(problems)),
+        findings=findings_of(problems, kind=kind, expected="a valid stamp"),
         done="nothing was read",
         hint="if you know which model built the index, stamp it again with replace=True",
     )

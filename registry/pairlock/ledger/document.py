@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairlock.digests import canonical_json, digest_bytes
-from pairlock.errors import ErrorKind, Finding, FormatError, IntegrityError, InvalidInputError
+from pairlock.errors import ErrorKind, FormatError, IntegrityError, InvalidInputError
 from pairlock.ledger.entry import (
     Act,
     Approval,
@@ -37,7 +37,13 @@ from pairlock.ledger.entry import (
     State,
     Subject,
 )
-from pairlock.manifest.fields import ObjectReader, Problem
+from pairlock.manifest.fields import (
+    ObjectReader,
+    Problem,
+    findings_of,
+    form_problems,
+    found_problems,
+)
 from pairlock.manifest.format import MAX_SAFE_INTEGER
 from pairlock.manifest.writing import plain_data
 
@@ -114,7 +120,7 @@ def read_entry(content: bytes, *, where: str) -> Sealed:
             done="nothing was changed",
             hint="upgrade with `pip install --upgrade pairlock`",
         )
-    problems = _form_problems(document, content)
+    problems = form_problems(document, content)
     reader = ObjectReader(document, "$", problems)
     reader.integer("format_version", at_least=1)
     recorded = reader.text("digest", pattern=_DIGEST, what="sha256: and 64 lower-case hex digits")
@@ -158,30 +164,14 @@ def _whole_number(text: str) -> int | float:
     return value if abs(value) <= MAX_SAFE_INTEGER else float(text)
 
 
-def _form_problems(document: Any, content: bytes) -> list[Problem]:
-    try:
-        canonical = canonical_json(document)
-    except (ValueError, RecursionError) as error:
-        return [Problem("$", f"cannot be written as RFC 8785 canonical JSON: {error}")]
-    return [] if canonical == content else [Problem("$", "is not RFC 8785 canonical JSON")]
-
-
 def _invalid(where: str, problems: list[Problem]) -> FormatError:
     return FormatError(
         f"{where} is not a valid ledger entry",
         kind=ErrorKind.LEDGER_INVALID,
         checked="the entry",
         expected="a document as docs/ledger.md specifies it",
-        found="1 problem" if len(problems) == 1 else f"{len(problems)} problems",
-        findings=[
-            Finding(
-                kind=ErrorKind.LEDGER_INVALID,
-                place=problem.place,
-                expected="a valid entry",
-                found=f"a value that {problem.message}",
-            )
-            for problem in problems
-        ],
+        found=found_problems(len(problems)),
+        findings=findings_of(problems, kind=ErrorKind.LEDGER_INVALID, expected="a valid entry"),
         done="nothing was changed",
         hint="restore the file from a copy of the ledger",
     )

@@ -7,10 +7,12 @@ when no problem was found, so a placeholder never leaves this package.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pairlock.digests import canonical_json
+from pairlock.errors import ErrorKind, Finding
 from pairlock.manifest.format import MAX_SAFE_INTEGER
 
 _MISSING = object()
@@ -27,6 +29,40 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"
+
+
+def found_problems(count: int) -> str:
+    """How many problems were found, in words."""
+    return "1 problem" if count == 1 else f"{count} problems"
+
+
+def findings_of(problems: Iterable[Problem], *, kind: ErrorKind, expected: str) -> list[Finding]:
+    """Problems of a document as an error carries them.
+
+    Args:
+        problems: what is wrong.
+        kind: the error's kind.
+        expected: what should stand at each place, such as `a valid manifest`.
+    """
+    return [
+        Finding(
+            kind=kind,
+            place=problem.place,
+            expected=expected,
+            found=f"a value that {problem.message}",
+        )
+        for problem in problems
+    ]
+
+
+def form_problems(document: Any, content: bytes) -> list[Problem]:
+    """Whether a document's bytes are its RFC 8785 canonical form."""
+    try:
+        canonical = canonical_json(document)
+    except (ValueError, RecursionError) as error:
+        # numbers and strings that JSON can hold and RFC 8785 cannot
+        return [Problem("$", f"cannot be written as RFC 8785 canonical JSON: {error}")]
+    return [] if canonical == content else [Problem("$", "is not RFC 8785 canonical JSON")]
 
 
 class ObjectReader:

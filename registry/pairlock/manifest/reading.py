@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pairlock.digests import FileRecord, canonical_json, tree_digest
-from pairlock.errors import ErrorKind, Finding, FormatError
+from pairlock.digests import FileRecord, tree_digest
+from pairlock.errors import ErrorKind, FormatError
 from pairlock.manifest.document import (
     AdapterFacts,
     BaseOrigin,
@@ -29,7 +29,13 @@ from pairlock.manifest.document import (
     Spaces,
     Trial,
 )
-from pairlock.manifest.fields import ObjectReader, Problem
+from pairlock.manifest.fields import (
+    ObjectReader,
+    Problem,
+    findings_of,
+    form_problems,
+    found_problems,
+)
 from pairlock.manifest.format import (
     ADAPTER_WEIGHTS,
     CLASS_PATH,
@@ -78,24 +84,13 @@ def read_manifest(content: bytes, *, where: str) -> Manifest:
             done="nothing was loaded",
             hint="upgrade with `pip install --upgrade pairlock`",
         )
-    problems = _form_problems(document, content)
+    problems = form_problems(document, content)
     manifest = _manifest(ObjectReader(document, "$", problems))
     if problems:
         raise _invalid(where, problems)
     if write_manifest(manifest) != content:
         raise _invalid(where, [Problem("$", "does not survive being read and written")])
     return manifest
-
-
-def _form_problems(document: Any, content: bytes) -> list[Problem]:
-    try:
-        canonical = canonical_json(document)
-    except (ValueError, RecursionError) as error:
-        # numbers and strings that JSON can hold and RFC 8785 cannot
-        return [Problem("$", f"cannot be written as RFC 8785 canonical JSON: {error}")]
-    if canonical != content:
-        return [Problem("$", "is not RFC 8785 canonical JSON")]
-    return []
 
 
 def _parse_json(content: bytes, where: str) -> dict[str, Any]:
@@ -117,16 +112,10 @@ def _invalid(where: str, problems: list[Problem]) -> FormatError:
         kind=ErrorKind.MANIFEST_INVALID,
         checked="the manifest",
         expected="a document as docs/package-format.md specifies it",
-        found="1 problem" if len(problems) == 1 else f"{len(problems)} problems",
-        findings=[
-            Finding(
-                kind=ErrorKind.MANIFEST_INVALID,
-                place=problem.place,
-                expected="a valid manifest",
-                found=f"a value that {problem.message}",
-            )
-            for problem in problems
-        ],
+        found=found_problems(len(problems)),
+        findings=findings_of(
+            problems, kind=ErrorKind.MANIFEST_INVALID, expected="a valid manifest"
+        ),
         done="nothing was loaded",
         hint="restore the file from the store it was packaged to, or package the model again",
     )

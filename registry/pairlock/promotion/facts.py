@@ -21,13 +21,14 @@ from pairlock.config import Settings
 from pairlock.errors import NotFoundError, PairlockError
 from pairlock.evaluation.recorded import Measured, recorded_metrics
 from pairlock.golden_files import golden_documents
-from pairlock.ledger import Held, Ledger, State, Subject
+from pairlock.ledger import Held, Ledger, Request, State, Subject
 from pairlock.manifest import BasePin, Manifest
 from pairlock.packages import open_package, read_package_manifest
 from pairlock.progress import Progress
 from pairlock.promotion.gates import BaseFacts, Holder
 from pairlock.promotion.opened import open_model
 from pairlock.references import VersionReference, parse_reference
+from pairlock.registries import Registry, registry_in_use, using
 from pairlock.resolution import resolve
 from pairlock.spaces import Evidence, GoldenDocuments, Spaces, SpaceVerdict, judge_spaces
 
@@ -159,26 +160,46 @@ def holder_facts(name: str, held: Held | None, settings: Settings) -> Holder | N
 def space_verdict(
     after: Version,
     held: Held | None,
-    ledger: Ledger,
+    ledger: Ledger | None,
     *,
     name: str,
     settings: Settings,
     progress: Progress,
+    registry: Registry | None = None,
 ) -> SpaceVerdict:
     """Whether what is in a stage now and what shall come there share their document vectors.
 
     The space of what is there now is the one that the ledger remembers, so that it is known also
     when that version was deleted. Packages are opened only where the ids differ.
+
+    Args:
+        after: what shall come.
+        held: who is there now.
+        ledger: of the model; None where it has none yet.
+        name: the registered model's.
+        settings: of this process.
+        progress: told about the work.
+        registry: where `held` is; None for the one in use.
     """
-    before = spaces_of(ledger, held)
-    if held is None or before is None or before.document == after.manifest.spaces.document:
-        return judge_spaces(before, after.manifest.spaces)
+    spaces = after.manifest.spaces
+    before = None if ledger is None else spaces_of(ledger, held)
+    if held is None or before is None or before.document == spaces.document:
+        return judge_spaces(before, spaces)
     uri, digest = f"models:/{name}/{held.version}", held.package_digest
     evidence: Evidence | None = None
     with suppress(PairlockError):  # what is gone, or is not what was approved, shows nothing
-        earlier = golden_of(resolve(uri, settings), digest, settings, progress)
+        with using(registry or registry_in_use()):
+            earlier = golden_of(resolve(uri, settings), digest, settings, progress)
         evidence = partial(_both, earlier, after, settings, progress)
-    return judge_spaces(before, after.manifest.spaces, evidence)
+    return judge_spaces(before, spaces, evidence)
+
+
+def request_for(state: State, stage: str, version: int | None, digest: str) -> Request | None:
+    """What was asked for: a version, by its number and its package digest, in a stage."""
+    for request in state.requests:
+        if (request.stage, request.version, request.package_digest) == (stage, version, digest):
+            return request
+    return None
 
 
 def spaces_of(ledger: Ledger, held: Held | None) -> Spaces | None:

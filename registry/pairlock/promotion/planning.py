@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pairlock.catalog import legacy_holders
-from pairlock.config import current_settings
+from pairlock.config import Settings, current_settings
 from pairlock.errors import (
     AlreadyExistsError,
     ErrorKind,
@@ -17,10 +17,8 @@ from pairlock.errors import (
 )
 from pairlock.in_force import InForce, policy_in_force
 from pairlock.index import read as read_stamp
-from pairlock.ledger import Act, Held, Request, held_by
-from pairlock.policy import (
-    StagePolicy,
-)
+from pairlock.ledger import Act, Held, Reindex, held_by
+from pairlock.policy import Acknowledgement, StagePolicy
 from pairlock.progress import SILENT, Progress
 from pairlock.promotion import gates
 from pairlock.promotion.actor import current_actor
@@ -30,6 +28,7 @@ from pairlock.promotion.facts import (
     holder_facts,
     measured_of,
     read_version,
+    request_for,
     space_verdict,
     spaces_of,
     stages_of,
@@ -78,9 +77,7 @@ def plan_promotion(
         NotFoundError: there is no such model or version.
         PairlockError: every other reason why it could not be examined.
     """
-    settings = current_settings(offline=False, allow=wish.allow)
-    opened = open_model(name)
-    in_force = policy_in_force(name, file=wish.policy, settings=settings)
+    settings, opened, in_force = _begin(name, wish)
     policy = with_arguments(stage_policy(in_force, to), require, no_regression, tolerance)
     passing = bypassed_gates(bypass, policy, wish.reason, to)
     acknowledged = acknowledgement(wish.reindex)
@@ -88,11 +85,13 @@ def plan_promotion(
     held = opened.state.stages.get(to)
     _require_other(held, found, name, to)
     verification = verify_version(found, wish, progress)
-    request = _request_for(opened, to, found)
+    request = request_for(opened.state, to, version, found.subject.package_digest)
     verdict = space_verdict(
         found, held, opened.ledger, name=name, settings=settings, progress=progress
     )
-    measured = measured_of(found.located, found.subject.package_digest)
+    # what no gate asks for is not looked up
+    asks = bool(policy.require or policy.no_regression)
+    measured = measured_of(found.located, found.subject.package_digest) if asks else ()
     results = (
         gates.integrity_gate(verification),
         gates.golden_gate(verification),
@@ -155,9 +154,7 @@ def plan_rollback(
         NotFoundError: nobody held the stage before, by that entry.
         PairlockError: as `plan_promotion`.
     """
-    settings = current_settings(offline=False, allow=wish.allow)
-    opened = open_model(name)
-    in_force = policy_in_force(name, file=wish.policy, settings=settings)
+    settings, opened, in_force = _begin(name, wish)
     acknowledged = acknowledgement(wish.reindex)
     held = opened.state.stages.get(stage)
     target = _target(opened, stage, held, to_entry)
@@ -173,11 +170,8 @@ def plan_rollback(
             done="nothing was changed",
             hint="name an entry whose version is still there: --to-entry N",
         )
-    verification = verify_version(found, wish, progress)
-    verdict = space_verdict(
-        found, held, opened.ledger, name=name, settings=settings, progress=progress
-    )
     policy = in_force.policy.stages.get(stage, StagePolicy())
+    proved, reindex = _proved(found, held, opened, policy, wish, acknowledged, settings, progress)
     return _plan(
         Act.ROLLBACK,
         opened,
@@ -185,14 +179,8 @@ def plan_rollback(
         found,
         in_force,
         wish.reason,
-        gates=(
-            gates.integrity_gate(verification),
-            gates.golden_gate(verification),
-            gates.pairing_gate(base_facts(found.manifest.base), StagePolicy()),
-            gates.reindex_gate(verdict, acknowledged, policy),
-            _alias(opened, stage),
-        ),
-        reindex=gates.reindex_record(verdict, acknowledged),
+        gates=(*proved, _alias(opened, stage)),
+        reindex=reindex,
         returns_to=target,
     )
 
@@ -204,9 +192,7 @@ def plan_demotion(name: str, *, stage: str, wish: Wish) -> Plan:
         NotFoundError: nothing is in it.
         PairlockError: every other reason why it could not be looked at.
     """
-    settings = current_settings(offline=False)
-    opened = open_model(name)
-    in_force = policy_in_force(name, file=wish.policy, settings=settings)
+    _, opened, in_force = _begin(name, wish)
     if stage not in opened.state.stages:
         raise _empty(name, stage, opened)
     return _plan(
@@ -223,9 +209,7 @@ def plan_adoption(name: str, *, stage: str, wish: Wish, progress: Progress = SIL
         NotFoundError: MLflow has no version there.
         PairlockError: as `plan_promotion`.
     """
-    settings = current_settings(offline=False, allow=wish.allow)
-    opened = open_model(name)
-    in_force = policy_in_force(name, file=wish.policy, settings=settings)
+    settings, opened, in_force = _begin(name, wish)
     policy = stage_policy(in_force, stage)
     acknowledged = acknowledgement(wish.reindex)
     version = opened.model.aliases.get(stage) or legacy_holders(name).get(stage.lower())
@@ -241,10 +225,7 @@ def plan_adoption(name: str, *, stage: str, wish: Wish, progress: Progress = SIL
             hint=f"promote one: pairlock promote {name} VERSION --to {stage}",
         )
     found = read_version(name, version, settings)
-    verification = verify_version(found, wish, progress)
-    verdict = space_verdict(
-        found, held, opened.ledger, name=name, settings=settings, progress=progress
-    )
+    proved, reindex = _proved(found, held, opened, policy, wish, acknowledged, settings, progress)
     return _plan(
         Act.ADOPT,
         opened,
@@ -252,13 +233,8 @@ def plan_adoption(name: str, *, stage: str, wish: Wish, progress: Progress = SIL
         found,
         in_force,
         wish.reason,
-        gates=(
-            gates.integrity_gate(verification),
-            gates.golden_gate(verification),
-            gates.pairing_gate(base_facts(found.manifest.base), StagePolicy()),
-            gates.reindex_gate(verdict, acknowledged, policy),
-        ),
-        reindex=gates.reindex_record(verdict, acknowledged),
+        gates=proved,
+        reindex=reindex,
     )
 
 
@@ -270,12 +246,10 @@ def plan_request(name: str, version: int, *, to: str, wish: Wish) -> Plan:
         InvalidInputError: there is no such stage.
         PairlockError: every other reason why it could not be looked at.
     """
-    settings = current_settings(offline=False)
-    opened = open_model(name)
-    in_force = policy_in_force(name, file=wish.policy, settings=settings)
+    settings, opened, in_force = _begin(name, wish)
     stage_policy(in_force, to)
     found = read_version(name, version, settings)
-    before = _request_for(opened, to, found)
+    before = request_for(opened.state, to, version, found.subject.package_digest)
     if before is not None:
         raise AlreadyExistsError(
             f"{name} {version} was asked for in {to} already",
@@ -299,9 +273,7 @@ def plan_approval(name: str, request_id: str, *, wish: Wish) -> Plan:
         RefusedError: the one who asked cannot agree, and nobody can twice.
         PairlockError: every other reason why it could not be looked at.
     """
-    settings = current_settings(offline=False)
-    opened = open_model(name)
-    in_force = policy_in_force(name, file=wish.policy, settings=settings)
+    settings, opened, in_force = _begin(name, wish)
     actor = current_actor(settings)
     asked = next((one for one in opened.state.requests if one.id == request_id), None)
     if asked is None:
@@ -330,6 +302,37 @@ def plan_approval(name: str, request_id: str, *, wish: Wish) -> Plan:
     return _plan(Act.APPROVE, opened, asked.stage, found, in_force, wish.reason, request=request_id)
 
 
+def _begin(name: str, wish: Wish) -> tuple[Settings, Opened, InForce]:
+    """What every plan begins with: the registry is asked, whatever the environment says of it."""
+    settings = current_settings(offline=False, allow=wish.allow)
+    opened = open_model(name)
+    return settings, opened, policy_in_force(name, file=wish.policy, settings=settings)
+
+
+def _proved(
+    found: Version,
+    held: Held | None,
+    opened: Opened,
+    policy: StagePolicy,
+    wish: Wish,
+    acknowledged: Acknowledgement | None,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[tuple[GateResult, ...], Reindex]:
+    """What is asked of a version that a stage has had, or has in MLflow, and the verdict."""
+    verification = verify_version(found, wish, progress)
+    verdict = space_verdict(
+        found, held, opened.ledger, name=opened.model.name, settings=settings, progress=progress
+    )
+    results = (
+        gates.integrity_gate(verification),
+        gates.golden_gate(verification),
+        gates.pairing_gate(base_facts(found.manifest.base), StagePolicy()),
+        gates.reindex_gate(verdict, acknowledged, policy),
+    )
+    return results, gates.reindex_record(verdict, acknowledged)
+
+
 def _plan(
     act: Act,
     opened: Opened,
@@ -339,7 +342,9 @@ def _plan(
     reason: str,
     *,
     gates: tuple[GateResult, ...] = (),
-    **more: object,
+    reindex: Reindex | None = None,
+    request: str | None = None,
+    returns_to: Held | None = None,
 ) -> Plan:
     held = opened.state.stages.get(stage)
     is_about_holder = act in {Act.PROMOTE, Act.ROLLBACK, Act.ADOPT, Act.DEMOTE}
@@ -354,8 +359,10 @@ def _plan(
         reason=reason,
         policy_digest=in_force.digest,
         policy_sources=in_force.sources,
+        reindex=reindex,
+        request=request,
+        returns_to=returns_to,
         after=opened.head,
-        **more,  # type: ignore[arg-type]
     )
     return replace(plan, changes=_changes(plan, opened))
 
@@ -394,15 +401,6 @@ def _alias(opened: Opened, stage: str) -> GateResult:
     if moved:  # a second look: another process may have been about to write it
         moved = [one for one in look(open_model(opened.model.name), watched).moved if one in moved]
     return gates.alias_gate(moved[0] if moved else None, opened.model.name)
-
-
-def _request_for(opened: Opened, stage: str, found: Version) -> Request | None:
-    subject = found.subject
-    for request in opened.state.requests:
-        wanted = (request.stage, request.version, request.package_digest)
-        if wanted == (stage, subject.version, subject.package_digest):
-            return request
-    return None
 
 
 def _target(opened: Opened, stage: str, held: Held | None, to_entry: int | None) -> Held:

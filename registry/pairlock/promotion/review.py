@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from pairlock.catalog import RegisteredModel
 from pairlock.errors import ErrorKind, Finding, IntegrityError
 from pairlock.ledger import Ledger, Sealed, State
 from pairlock.manifest.writing import plain_data
-from pairlock.promotion.opened import anchor_of, open_ledger, open_model
+from pairlock.promotion.opened import anchor_of, open_ledger
 from pairlock.promotion.projecting import Followed, follow
 from pairlock.promotion.projection import Moved
 
@@ -95,14 +96,13 @@ def history(name: str) -> History:
             moved=(),
             findings=findings,
         )
-    moved = follow(name, watched=_ever_held(ledger)).moved
-    opened = open_model(name)
+    entries = tuple(ledger.history())
     return History(
         model=model.name,
         ledger=ledger.location,
-        entries=tuple(ledger.history(opened.head)),
-        state=opened.state,
-        moved=moved,
+        entries=entries,
+        state=entries[0].entry.state if entries else State(),
+        moved=follow(name, watched=_ever_held(entries)).moved,
         findings=(),
     )
 
@@ -130,13 +130,14 @@ def repair(name: str) -> Repaired:
             "shows what can be read",
         )
     return Repaired(
-        model=model.name, followed=follow(name, watched=_ever_held(ledger), overrule=True)
+        model=model.name,
+        followed=follow(name, watched=_ever_held(ledger.history()), overrule=True),
     )
 
 
-def _ever_held(ledger: Ledger) -> frozenset[str]:
+def _ever_held(entries: Iterable[Sealed]) -> frozenset[str]:
     """Stages that are the ledger's to say: one that it emptied must stay empty."""
-    return frozenset(stage for one in ledger.history() for stage in one.entry.state.stages)
+    return frozenset(stage for one in entries for stage in one.entry.state.stages)
 
 
 def _check(model: RegisteredModel, ledger: Ledger) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from functools import partial
+from dataclasses import replace
 
 from pairlock.catalog import (
     READY,
@@ -15,11 +15,11 @@ from pairlock.catalog import (
     versions_by_digest,
 )
 from pairlock.config import Settings, current_settings
-from pairlock.errors import AlreadyExistsError, ErrorKind, PairlockError
+from pairlock.errors import AlreadyExistsError, ErrorKind
 from pairlock.evaluation.recorded import Measured
 from pairlock.in_force import InForce, combined, stored_policy
 from pairlock.index import read as read_stamp
-from pairlock.ledger import Act, Held, Request, Sealed, Subject
+from pairlock.ledger import Act, Held, Sealed
 from pairlock.progress import SILENT, Progress
 from pairlock.promotion import gates
 from pairlock.promotion.actor import current_actor
@@ -35,10 +35,11 @@ from pairlock.promotion.crossing import (
 from pairlock.promotion.destination import There, base_copy, base_there, copy_of, look_there
 from pairlock.promotion.facts import (
     Version,
-    golden_of,
     holder_facts,
     measured_of,
     read_version,
+    request_for,
+    space_verdict,
     spaces_of,
     stages_of,
 )
@@ -56,7 +57,6 @@ from pairlock.promotion.wishes import (
 )
 from pairlock.registries import Registry, registry_in_use, using
 from pairlock.resolution import resolve
-from pairlock.spaces import GoldenDocuments, SpaceVerdict, judge_spaces
 
 
 def plan_sending(
@@ -129,7 +129,14 @@ def plan_sending(
     standing = base_there(found.manifest.base, base, destination)
     own = copy_of(name, found.located, found.subject.package_digest, destination, settings)
     verification = verify_version(found, wish, progress)
-    verdict = _space_verdict(found, held, there, name, destination, settings, progress)
+    ledger = None if there.opened is None else there.opened.ledger
+    verdict = space_verdict(
+        found, held, ledger, name=name, settings=settings, progress=progress, registry=destination
+    )
+    request = request_for(there.state, to, own.there, own.package_digest)
+    # what no gate asks for is not looked up
+    asks = bool(policy.require or policy.no_regression)
+    measured = _measured(found, own, destination, settings) if asks else ()
     results: tuple[GateResult, ...] = (
         gates.integrity_gate(verification),
         gates.golden_gate(verification),
@@ -139,32 +146,28 @@ def plan_sending(
             | (frozenset() if own.there is None else stages_of(there.state, own.there)),
             policy,
         ),
-        gates.metrics_gate(_measured(found, own, destination, settings), policy.require),
+        gates.metrics_gate(measured, policy.require),
         gates.regression_gate(
-            _measured(found, own, destination, settings) if policy.no_regression else (),
+            measured,
             _holder(name, held, destination, settings) if policy.no_regression else None,
             policy.no_regression,
         ),
         gates.age_gate(found.located.created_ms or 0, int(time.time() * 1000), policy),
-        gates.approvals_gate(
-            request := _request(there, to, own),
-            policy,
-            _asking(own, to, destination),
-        ),
+        gates.approvals_gate(request, policy, _asking(own, to, destination)),
         gates.signature_gate(policy),
         gates.reindex_gate(verdict, acknowledged, policy),
         gates.index_gate(
             None if wish.index is None else read_stamp(wish.index),
             found.manifest.spaces,
             verdict,
-            None if there.opened is None else spaces_of(there.opened.ledger, held),
+            None if ledger is None else spaces_of(ledger, held),
             acknowledged,
             policy,
         ),
         _alias(there, to, name),
     )
     copies = tuple(copy for copy in (base, own) if copy is not None)
-    subject = _numbered(found.subject, own.there or NOT_NUMBERED)
+    subject = replace(found.subject, version=own.there or NOT_NUMBERED)
     promotion = Plan(
         act=Act.PROMOTE,
         model=name,
@@ -279,37 +282,6 @@ def _holder(
     return Holder(version=held.version, measured=measured)
 
 
-def _space_verdict(
-    found: Version,
-    held: Held | None,
-    there: There,
-    name: str,
-    destination: Registry,
-    settings: Settings,
-    progress: Progress,
-) -> SpaceVerdict:
-    """As `facts.space_verdict`, with the holder there and the version here."""
-    if held is None or there.opened is None:
-        return judge_spaces(None, found.manifest.spaces)
-    before = spaces_of(there.opened.ledger, held)
-    if before is None or before.document == found.manifest.spaces.document:
-        return judge_spaces(before, found.manifest.spaces)
-    try:
-        with using(destination):
-            located = resolve(f"models:/{name}/{held.version}", settings)
-            earlier = golden_of(located, held.package_digest, settings, progress)
-    except PairlockError:  # what is gone, or is not what was approved, shows nothing
-        return judge_spaces(before, found.manifest.spaces)
-    evidence = partial(_both, earlier, found, settings, progress)
-    return judge_spaces(before, found.manifest.spaces, evidence)
-
-
-def _both(
-    earlier: GoldenDocuments, found: Version, settings: Settings, progress: Progress
-) -> tuple[GoldenDocuments, GoldenDocuments]:
-    return earlier, golden_of(found.located, found.subject.package_digest, settings, progress)
-
-
 def _asking(own: Copy, stage: str, destination: Registry) -> str:
     """What somebody types to ask there, which takes a version that is there."""
     if own.there is None:
@@ -317,14 +289,6 @@ def _asking(own: Copy, stage: str, destination: Registry) -> str:
             "and then `pairlock request` there, with its number"
         )
     return f"MLFLOW_TRACKING_URI={destination} pairlock request {own.name} {own.there} --to {stage}"
-
-
-def _request(there: There, stage: str, own: Copy) -> Request | None:
-    wanted = (stage, own.there, own.package_digest)
-    for request in there.state.requests:
-        if (request.stage, request.version, request.package_digest) == wanted:
-            return request
-    return None
 
 
 def _alias(there: There, stage: str, name: str) -> GateResult:
@@ -335,17 +299,6 @@ def _alias(there: There, stage: str, name: str) -> GateResult:
     if found is None:
         return gates.alias_gate(None, name)
     return gates.alias_gate(Moved(stage=stage, found=found, expected=None), name)
-
-
-def _numbered(subject: Subject, version: int) -> Subject:
-    return Subject(
-        version=version,
-        package_digest=subject.package_digest,
-        base_uri=subject.base_uri,
-        base_digest=subject.base_digest,
-        document_space=subject.document_space,
-        query_space=subject.query_space,
-    )
 
 
 def _warnings(base: BaseFacts | None) -> tuple[str, ...]:
