@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -109,6 +112,22 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(stages: Stages) -> None:
     assert (status, done["plan"], done["sequence"]) == (0, dry["plan"], 1)
     refused = ("promote", stages.name, str(OTHER), "--to", "production")
     assert run(*refused, "--dry-run").exit_code == run(*refused).exit_code == 1
+
+
+def test_a_refusal_comes_after_its_plan_where_both_go_into_one_pipe(stages: Stages) -> None:
+    """A log of a CI job shows the plan first, and ends with what to do."""
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", "from pairlock.cli import main; main()", "promote"]
+    done = subprocess.run(
+        [*command, stages.name, "1", "--to", "production", "--require", "ndcg@10>=0.7"],
+        env={**environment, "MLFLOW_TRACKING_URI": stages.registry.uri},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.index("change ") < done.stdout.index("error: ") < done.stdout.index("hint: ")
 
 
 def test_a_plan_that_somebody_overtook_is_a_conflict(stages: Stages) -> None:

@@ -52,6 +52,7 @@ class Output:
         if self.format is Format.JSON:
             print(json.dumps({"error": error.to_dict()}, ensure_ascii=False, indent=2))
             return
+        sys.stdout.flush()  # where both go into one pipe, what was said before comes before
         print(f"error: {error.summary}", file=sys.stderr)
         hint = f"  hint: {error.hint}"
         for line in error.detail_lines():
