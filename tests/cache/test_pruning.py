@@ -159,6 +159,20 @@ def test_a_view_that_was_used_since_is_passed_over(
     assert made.is_in(files_of(made, settings.cache))
 
 
+def test_a_use_is_noted_by_the_clock_that_plans_are_made_by(
+    settings: Settings, folder: CacheFolder, tmp_path: Path
+) -> None:
+    """A use after a plan never looks like one before it, however soon after."""
+    made = small_view()
+    bring(made, made.write(tmp_path / "store"), settings)
+    view = View(folder, made.key)
+    for _ in range(200):
+        planned_at = time.time()
+        view.mark_used()
+        # a file system may keep stamps to the microsecond
+        assert view.used_at() > planned_at - 1e-6
+
+
 def test_a_view_without_a_seal_keeps_its_files(
     settings: Settings, folder: CacheFolder, tmp_path: Path
 ) -> None:

@@ -123,8 +123,11 @@ class View:
 
     def mark_used(self) -> None:
         """Remember that the view was used now; not in a read-only cache."""
+        # by the clock that plans are made by: the kernel's own stamps lag some ms behind it, and a
+        # view that was used since its removal was planned would seem not to have been
+        now = time.time_ns()
         with suppress(OSError):
-            os.utime(self.root)
+            os.utime(self.root, ns=(now, now))
 
     def used_at(self) -> float:
         """When the view was last used, in seconds since 1970; 0 when it is gone."""
