@@ -32,8 +32,9 @@ from pairlock.progress import Progress
 from pairlock.stores import LocalStore, Store
 from pairlock.transfer import Wanted, download
 
-_ROUNDS = 3
-"""How often a view is begun anew when something else removes or replaces what it is made of."""
+_ROUNDS = 10
+"""How often a view is begun anew when something else removes or replaces what it is made of. On a
+slow machine a process loses several in a row to others that prune all the time: three were lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,9 @@ from pairlock.cache.survey import FileFacts, Survey, ViewFacts, survey
 from pairlock.cli.app import app
 from pairlock.config import Settings
 from pairlock.errors import ErrorKind, StorageError
+from pairlock.fetching import Source, fetch
+from pairlock.progress import SILENT
+from pairlock.stores.opening import open_store
 from support.cached import Made, bring, files_of, random_bytes, small_view, wrong_in
 from support.pulling import answers_of, pullers
 from support.registries import snapshot
@@ -290,6 +294,34 @@ def test_pruning_beside_fetches_makes_nobody_fail(
     assert [one for one in found if "fetched_bytes" not in one] == []
     assert pruned > 0
     assert sum(one["fetched_bytes"] for one in found) > made.size_bytes, "some fetched it again"
+    assert wrong_in(settings.cache) == []
+
+
+def test_a_cache_that_is_emptied_again_and_again_is_given_up(
+    settings: Settings, folder: CacheFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losing some rounds to whoever removes files is no failure; losing all of them is an error."""
+    made = Made(small_view().files)
+    source = Source(store=open_store(str(made.write(tmp_path / "store").root)))
+    make, left = View.make, 0
+
+    def make_and_lose(self: View, *args: Any, **more: Any) -> bool:
+        nonlocal left
+        done = make(self, *args, **more)
+        if left > 0:
+            left -= 1
+            folder.set_aside(self.root)
+        return done
+
+    monkeypatch.setattr(View, "make", make_and_lose)
+    left = 5
+    assert fetch(made.key, made.records, source, settings, progress=SILENT) is not None
+    assert left == 0
+    View(folder, made.key).remove()
+    left = 1000
+    with pytest.raises(StorageError) as caught:
+        fetch(made.key, made.records, source, settings, progress=SILENT)
+    assert caught.value.kind is ErrorKind.STORAGE_FAILED
     assert wrong_in(settings.cache) == []
 
 
