@@ -41,8 +41,7 @@ from pairlock.in_force import store_policy
 from pairlock.ledger import Act, Sealed
 from pairlock.policy import Policy, StagePolicy, parse_requirement
 from pairlock.promotion import execute_sending, history, plan_promotion, plan_sending, promote, send
-from pairlock.promotion.gates import GateOutcome
-from pairlock.promotion.wishes import Wish
+from pairlock.promotion.rules.gates import GateOutcome
 from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
 from pairlock.stores.opening import open_store
@@ -240,7 +239,7 @@ def test_the_policy_there_decides(here: Registry, there: Registry) -> None:
     with active(there.uri):
         asked = StagePolicy(require=(parse_requirement("ndcg@10>=0.9"),))
         store_policy("support", Policy({"production": asked}))
-    plan = plan_sending("support", 1, to="production", to_registry=there.uri, wish=Wish())
+    plan = plan_sending("support", 1, to="production", to_registry=there.uri)
     failed = [result.gate.value for result in plan.promotion.failed] if plan.promotion else []
     assert failed == ["metrics"]
     with pytest.raises(RefusedError) as refused:

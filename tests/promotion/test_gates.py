@@ -19,9 +19,9 @@ from pairlock.policy import (
     StagePolicy,
     parse_requirement,
 )
-from pairlock.promotion import gates
-from pairlock.promotion.gates import BaseFacts, GateOutcome, GateResult, Holder
-from pairlock.promotion.projection import Moved
+from pairlock.promotion.rules import gates
+from pairlock.promotion.rules.gates import BaseFacts, GateOutcome, GateResult, Holder
+from pairlock.promotion.rules.projection import Moved
 from pairlock.spaces import Spaces, SpaceVerdict, Verdict
 from pairlock.verification import CheckResult, Outcome, Verification
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pairlock.ledger import Act
-from pairlock.promotion.opened import open_model
+from pairlock.promotion.facts.opened import open_model
 from support.promotions import NAME, STAGE, Stock, faults, make_stock
 from support.registries import active
 from support.remote import point_to

@@ -36,14 +36,14 @@ from pairlock.promotion import (
     demote,
     execute,
     history,
-    notes,
-    projecting,
     promote,
     repair,
     request,
     rollback,
 )
-from pairlock.promotion.opened import open_model
+from pairlock.promotion.execution import following
+from pairlock.promotion.facts.opened import open_model
+from pairlock.promotion.rules import notes
 from support.promotions import NAME, dispose, make_stock, planned, proofs_reused, recorded
 from support.registries import Registry, active
 
@@ -289,10 +289,10 @@ class Stages(RuleBasedStateMachine):
         before = len(self.acts)
         with pytest.MonkeyPatch.context() as patch:
             self.heal_first()
-            patch.setattr(projecting, "set_alias", self._dies(projecting.set_alias, where, "alias"))
+            patch.setattr(following, "set_alias", self._dies(following.set_alias, where, "alias"))
             tag = {"note": notes.PREFIX, "tag": HEAD_TAG}.get(where, "-")
             patch.setattr(
-                projecting, "set_model_tag", self._dies(projecting.set_model_tag, tag, None)
+                following, "set_model_tag", self._dies(following.set_model_tag, tag, None)
             )
             with pytest.raises(Killed):
                 promote(NAME, version, to=stage, reindex="done")
@@ -399,7 +399,7 @@ def test_stages_are_what_the_ledger_says(
         [(tiny_model, VERSIONS - 1), (tiny_other, 1)],
     )
     # what was moved by hand is so at the second look too, and no process here is still alive
-    monkeypatch.setattr(projecting, "_LOOK_AGAIN_S", ())
+    monkeypatch.setattr(following, "_LOOK_AGAIN_S", ())
     monkeypatch.setattr(notes, "_KEPT_S", -1.0)
     start = stock.copy(tmp_path_factory.mktemp("start"))
     with active(start.uri), proofs_reused(stock):

@@ -24,8 +24,9 @@ from pairlock.errors import (
 )
 from pairlock.ledger.document import read_entry, write_entry
 from pairlock.promotion import demote, execute, history, promote, repair, rollback
-from pairlock.promotion.opened import open_model
-from pairlock.promotion.planning import Wish, plan_request
+from pairlock.promotion.facts.opened import open_model
+from pairlock.promotion.planning.requesting import plan_request
+from pairlock.promotion.rules.wishes import Wish
 from support.promotions import (
     NAME,
     STAGE,

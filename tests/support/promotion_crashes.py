@@ -31,9 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import mlflow
 
 from pairlock.catalog import HEAD_TAG
-from pairlock.promotion import execute, history, planning, promote, repair, rollback
-from pairlock.promotion.notes import PREFIX
-from pairlock.promotion.wishes import Wish
+from pairlock.promotion import demote, execute, history, promote, repair, rollback
+from pairlock.promotion.rules.notes import PREFIX
 from pairlock.stores.s3 import S3Store
 from support.promotions import NAME, STAGE, Stock, faults, looked, planned, proofs_reused
 from support.registries import active
@@ -192,7 +191,7 @@ def _promote_3() -> None:
 
 
 def _demote() -> None:
-    execute(planning.plan_demotion(NAME, stage=STAGE, wish=Wish()))
+    demote(NAME, stage=STAGE)
 
 
 def _rollback() -> None:

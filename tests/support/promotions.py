@@ -17,9 +17,9 @@ import pytest
 import pairlock
 from pairlock.catalog import DIGEST_TAG, HEAD_TAG, LEDGER_TAG
 from pairlock.ledger import Anchor, Ledger, parse_anchor
-from pairlock.promotion import Plan, planning, wishes
-from pairlock.promotion.opened import Opened, open_ledger, open_model
-from pairlock.promotion.wishes import Wish
+from pairlock.promotion import Plan, plan_promotion
+from pairlock.promotion.facts import versions
+from pairlock.promotion.facts.opened import Opened, open_ledger, open_model
 from pairlock.verification import Verification, verify
 from support.registries import Registry, active, new_registry
 
@@ -100,13 +100,13 @@ def proofs_reused(stock: Stock) -> Iterator[None]:
         return replace(stock.proofs[stock.digests[version]], requested=uri, uri=uri)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wishes, "verify", known)
+        patch.setattr(versions, "verify", known)
         yield
 
 
-def planned(version: int, *, to: str = STAGE, **wish: Any) -> Plan:
+def planned(version: int, *, to: str = STAGE, **options: Any) -> Plan:
     """A promotion's plan, as the command makes it."""
-    return planning.plan_promotion(NAME, version, to=to, wish=Wish(**wish))
+    return plan_promotion(NAME, version, to=to, **options)
 
 
 def replanned(plan: Plan, ledger: Ledger, anchor: Anchor | None) -> Plan:

@@ -42,7 +42,7 @@ def _points() -> dict[str, Callable[[], None]]:
 
     import pairlock_flavors.embedding as flavor
     from pairlock.ledger import Ledger
-    from pairlock.promotion import delivering, projecting
+    from pairlock.promotion.execution import delivering, following
 
     return {
         "logged model made, no bytes": lambda: _before(flavor, "upload"),
@@ -55,7 +55,7 @@ def _points() -> dict[str, Callable[[], None]]:
         "package stored, not registered": lambda: _before(delivering, "add_version"),
         "package registered, no entry": lambda: _before(Ledger, "append"),
         "entry there, no alias": lambda: _after(Ledger, "append"),
-        "alias there, head not noted": lambda: _after(projecting, "set_alias"),
+        "alias there, head not noted": lambda: _after(following, "set_alias"),
         "all there, no entry here": lambda: _before(Ledger, "append"),
         "entry here": lambda: _after(Ledger, "append"),
     }

@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 import pairlock
-from pairlock.promotion.opened import open_ledger
+from pairlock.promotion.facts.opened import open_ledger
 from support.models import save_model
 from support.peft_adapters import METHODS, save, trained
 

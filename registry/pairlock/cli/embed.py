@@ -13,6 +13,7 @@ from pairlock.cli import exit_codes
 from pairlock.cli.options import (
     AllowClass,
     BaseInstead,
+    Device,
     ExpectedDigest,
     FormatOption,
     Offline,
@@ -40,7 +41,7 @@ def embed(
     role: Annotated[
         RoleName, typer.Option(help="What the texts are: instructions and adapters differ by it.")
     ] = RoleName.QUERY,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:<n> or mps.")] = "auto",
+    device: Device = "auto",
     dtype: Annotated[
         str | None,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import AllowClass, BaseInstead, FormatOption, Offline, Uri
+from pairlock.cli.options import AllowClass, BaseInstead, Device, Dtype, FormatOption, Offline, Uri
 from pairlock.cli.output import Format, Output, table
 
 if TYPE_CHECKING:
@@ -33,11 +33,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:<n> or mps.")] = "auto",
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, float16 or bfloat16; the package's own when left out."),
-    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = None,
     store: Annotated[
         bool, typer.Option(help="Log the figures to the version, with the dataset's digest.")
     ] = True,

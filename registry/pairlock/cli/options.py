@@ -37,6 +37,11 @@ AllowClass = Annotated[
         show_default=False,
     ),
 ]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:<n> or mps.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", help="float32, float16 or bfloat16; the package's own when left out."),
+]
 Offline = Annotated[
     bool | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairlock.cli import exit_codes
-from pairlock.cli.options import AllowClass, BaseInstead, FormatOption, Offline, Uri
+from pairlock.cli.options import AllowClass, BaseInstead, Device, Dtype, FormatOption, Offline, Uri
 from pairlock.cli.output import Format, Output, size, table
 
 if TYPE_CHECKING:
@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 
 def profile(
     uri: Uri,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:<n> or mps.")] = "auto",
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, float16 or bfloat16; the package's own when left out."),
-    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = None,
     texts: Annotated[
         int | None,
         typer.Option(help="Texts to embed for each speed; two batches when left out."),

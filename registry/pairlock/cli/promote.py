@@ -10,7 +10,16 @@ import typer
 from pairlock.cli import exit_codes
 from pairlock.cli.options import AllowClass, BaseInstead, FormatOption
 from pairlock.cli.output import Format, Output
-from pairlock.cli.stage_options import DryRun, ModelName, PolicyFile, Reason, Reindex, Stage
+from pairlock.cli.stage_options import (
+    DryRun,
+    ModelName,
+    PolicyFile,
+    Reason,
+    Reindex,
+    Stage,
+    ToStage,
+    VersionNumber,
+)
 from pairlock.cli.stage_output import done_text, plan_text, send_plan_text, sent_text
 
 if TYPE_CHECKING:
@@ -19,8 +28,8 @@ if TYPE_CHECKING:
 
 def promote(
     name: ModelName,
-    version: Annotated[int, typer.Argument(help="Its version.", min=1, show_default=False)],
-    to: Annotated[str, typer.Option(help="The stage, such as production.", show_default=False)],
+    version: VersionNumber,
+    to: ToStage,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,36 +80,10 @@ def promote(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Bring a version into a stage: gates, one entry in the ledger, then MLflow's alias."""
-    from pairlock.promotion import plan_promotion, plan_sending
-    from pairlock.promotion.wishes import Wish
+    from pairlock.promotion import PromotionOptions, plan_promotion, plan_sending
 
     output = Output(format)
-    if to_registry is not None:
-        wish = Wish(
-            reason=reason,
-            reindex=reindex,
-            index=index,
-            base=base,
-            allow=tuple(allow_class or ()),
-            policy=policy,
-        )
-        sending = plan_sending(
-            name,
-            version,
-            to=to,
-            to_registry=to_registry,
-            wish=wish,
-            require=require or (),
-            no_regression=no_regression or (),
-            tolerance=tolerance,
-            bypass=bypass or (),
-            progress=output.progress(),
-        )
-        return _finish_sending(sending, output, dry_run=dry_run)
-    plan = plan_promotion(
-        name,
-        version,
-        to=to,
+    options = PromotionOptions(
         require=require or (),
         no_regression=no_regression or (),
         tolerance=tolerance,
@@ -111,9 +94,14 @@ def promote(
         policy=policy,
         base=base,
         allow=allow_class or (),
-        progress=output.progress(),
     )
-    return finish(plan, output, dry_run=dry_run)
+    if to_registry is None:
+        plan = plan_promotion(name, version, to=to, progress=output.progress(), **options)
+        return finish(plan, output, dry_run=dry_run)
+    sending = plan_sending(
+        name, version, to=to, to_registry=to_registry, progress=output.progress(), **options
+    )
+    return _finish_sending(sending, output, dry_run=dry_run)
 
 
 def rollback(
@@ -137,12 +125,12 @@ def rollback(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Bring back the version that held a stage before. A second one goes one further back."""
-    from pairlock.promotion.planning import plan_rollback
-    from pairlock.promotion.wishes import Wish
+    from pairlock.promotion.planning.returning import plan_rollback
+    from pairlock.promotion.rules.wishes import Wish
 
     output = Output(format)
-    wish = Wish(
-        reason=reason, reindex=reindex, policy=policy, base=base, allow=tuple(allow_class or ())
+    wish = Wish.of(
+        reindex=reindex, reason=reason, policy=policy, base=base, allow=allow_class or ()
     )
     plan = plan_rollback(
         name, stage=stage, to_entry=to_entry, wish=wish, progress=output.progress()
@@ -159,8 +147,8 @@ def demote(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Empty a stage."""
-    from pairlock.promotion.planning import plan_demotion
-    from pairlock.promotion.wishes import Wish
+    from pairlock.promotion.planning.returning import plan_demotion
+    from pairlock.promotion.rules.wishes import Wish
 
     plan = plan_demotion(name, stage=stage, wish=Wish(reason=reason, policy=policy))
     return finish(plan, Output(format), dry_run=dry_run)
@@ -178,12 +166,12 @@ def adopt(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Take over what MLflow says of a stage: its alias, or its legacy stage of that name."""
-    from pairlock.promotion.planning import plan_adoption
-    from pairlock.promotion.wishes import Wish
+    from pairlock.promotion.planning.returning import plan_adoption
+    from pairlock.promotion.rules.wishes import Wish
 
     output = Output(format)
-    wish = Wish(
-        reason=reason, reindex=reindex, policy=policy, base=base, allow=tuple(allow_class or ())
+    wish = Wish.of(
+        reindex=reindex, reason=reason, policy=policy, base=base, allow=allow_class or ()
     )
     plan = plan_adoption(name, stage=stage, wish=wish, progress=output.progress())
     return finish(plan, output, dry_run=dry_run)

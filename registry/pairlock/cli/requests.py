@@ -9,21 +9,28 @@ import typer
 from pairlock.cli.options import FormatOption
 from pairlock.cli.output import Format, Output
 from pairlock.cli.promote import finish
-from pairlock.cli.stage_options import DryRun, ModelName, PolicyFile, Reason
+from pairlock.cli.stage_options import (
+    DryRun,
+    ModelName,
+    PolicyFile,
+    Reason,
+    ToStage,
+    VersionNumber,
+)
 
 
 def request(
     name: ModelName,
-    version: Annotated[int, typer.Argument(help="Its version.", min=1, show_default=False)],
-    to: Annotated[str, typer.Option(help="The stage, such as production.", show_default=False)],
+    version: VersionNumber,
+    to: ToStage,
     reason: Reason = "",
     dry_run: DryRun = False,
     policy: PolicyFile = None,
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Ask for a promotion that somebody else has to agree to."""
-    from pairlock.promotion.planning import plan_request
-    from pairlock.promotion.wishes import Wish
+    from pairlock.promotion.planning.requesting import plan_request
+    from pairlock.promotion.rules.wishes import Wish
 
     plan = plan_request(name, version, to=to, wish=Wish(reason=reason, policy=policy))
     return finish(plan, Output(format), dry_run=dry_run)
@@ -43,8 +50,8 @@ def approve(
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Agree to a request of somebody else's. PAIRLOCK_ACTOR names who is acting."""
-    from pairlock.promotion.planning import plan_approval
-    from pairlock.promotion.wishes import Wish
+    from pairlock.promotion.planning.requesting import plan_approval
+    from pairlock.promotion.rules.wishes import Wish
 
     plan = plan_approval(name, request_id, wish=Wish(reason=reason, policy=policy))
     return finish(plan, Output(format), dry_run=dry_run)

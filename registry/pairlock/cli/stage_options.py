@@ -11,6 +11,12 @@ ModelName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="The registered model's name.", show_default=False),
 ]
+VersionNumber = Annotated[
+    int, typer.Argument(metavar="VERSION", help="Its version.", min=1, show_default=False)
+]
+ToStage = Annotated[
+    str, typer.Option("--to", help="The stage, such as production.", show_default=False)
+]
 Stage = Annotated[
     str, typer.Option("--stage", help="The stage, such as production.", show_default=False)
 ]

@@ -10,17 +10,19 @@ from pairlock.promotion.acts import (
     rollback,
     send,
 )
-from pairlock.promotion.crossing import SendPlan
-from pairlock.promotion.delivering import Sent, execute_sending
-from pairlock.promotion.executing import Executed, execute
-from pairlock.promotion.plan import Plan
+from pairlock.promotion.execution.delivering import Sent, execute_sending
+from pairlock.promotion.execution.executing import Executed, execute
+from pairlock.promotion.planning.sending import plan_sending
 from pairlock.promotion.review import History, Repaired, history, repair
-from pairlock.promotion.sending import plan_sending
+from pairlock.promotion.rules.crossing import SendPlan
+from pairlock.promotion.rules.plan import Plan
+from pairlock.promotion.rules.wishes import PromotionOptions
 
 __all__ = [
     "Executed",
     "History",
     "Plan",
+    "PromotionOptions",
     "Repaired",
     "SendPlan",
     "Sent",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Unpack
 
 from pairlock.progress import SILENT, Progress
-from pairlock.promotion import planning
-from pairlock.promotion.delivering import Sent, execute_sending
-from pairlock.promotion.executing import Executed, execute
-from pairlock.promotion.plan import Plan
-from pairlock.promotion.sending import plan_sending
-from pairlock.promotion.wishes import Wish
+from pairlock.promotion.execution.delivering import Sent, execute_sending
+from pairlock.promotion.execution.executing import Executed, execute
+from pairlock.promotion.planning import promoting, requesting, returning
+from pairlock.promotion.planning.sending import plan_sending
+from pairlock.promotion.rules.plan import Plan
+from pairlock.promotion.rules.wishes import PromotionOptions, Wish
 
 
 def plan_promotion(
@@ -19,17 +20,8 @@ def plan_promotion(
     version: int,
     *,
     to: str,
-    require: Iterable[str] = (),
-    no_regression: Iterable[str] = (),
-    tolerance: float = 0.0,
-    reindex: str | None = None,
-    index: str | Path | None = None,
-    bypass: Iterable[str] = (),
-    reason: str = "",
-    policy: str | Path | None = None,
-    base: str | None = None,
-    allow: Iterable[str] = (),
     progress: Progress = SILENT,
+    **options: Unpack[PromotionOptions],
 ) -> Plan:
     """Find out what a promotion would do, and what every gate says. Nothing is changed.
 
@@ -37,19 +29,21 @@ def plan_promotion(
         name: the registered model.
         version: its version.
         to: the stage, such as `production`.
-        require: requirements beside the policy's, such as `ndcg@10>=0.7`. A metric's newest
-            measurement counts.
-        no_regression: metrics that may not be worse than those of the version in the stage, on a
-            dataset that both were measured on. More has to be better.
-        tolerance: by how much they may be worse, in the metric's unit.
-        reindex: `planned` or `done`, where the index has to be made again.
-        index: a persisted LlamaIndex index that shall answer under the version.
-        bypass: gates to pass over, where the policy lets them be; it takes a reason.
-        reason: why; kept in the ledger.
-        policy: the policy's file; None for `PAIRLOCK_POLICY`, or the nearest `pairlock.toml`.
-        base: as `pairlock.load`.
-        allow: as `pairlock.load`.
         progress: told about the work.
+        **options: what else is asked of the version, and said of it:
+
+            - require: requirements beside the policy's, such as `["ndcg@10>=0.7"]`. A metric's
+              newest measurement counts.
+            - no_regression: metrics that may not be worse than those of the version in the stage,
+              on a dataset that both were measured on. More has to be better.
+            - tolerance: by how much they may be worse, in the metric's unit; 0.
+            - reindex: `planned` or `done`, where the index has to be made again.
+            - index: a persisted LlamaIndex index that shall answer under the version.
+            - bypass: gates to pass over, where the policy lets them be; it takes a reason.
+            - reason: why; kept in the ledger.
+            - policy: the policy's file; else `PAIRLOCK_POLICY`, or the nearest `pairlock.toml`.
+            - base: as `pairlock.load`.
+            - allow: as `pairlock.load`.
 
     Returns:
         The plan; `promote` makes and executes such a one.
@@ -62,16 +56,8 @@ def plan_promotion(
         FormatError: the policy cannot be read.
         PairlockError: every other reason why it could not be examined.
     """
-    return planning.plan_promotion(
-        name,
-        version,
-        to=to,
-        wish=_wish(reason, reindex, index, policy, base, allow),
-        require=require,
-        no_regression=no_regression,
-        tolerance=tolerance,
-        bypass=bypass,
-        progress=progress,
+    return promoting.plan_promotion(
+        name, version, to=to, wish=Wish.of(**options), progress=progress
     )
 
 
@@ -80,35 +66,17 @@ def promote(
     version: int,
     *,
     to: str,
-    require: Iterable[str] = (),
-    no_regression: Iterable[str] = (),
-    tolerance: float = 0.0,
-    reindex: str | None = None,
-    index: str | Path | None = None,
-    bypass: Iterable[str] = (),
-    reason: str = "",
-    policy: str | Path | None = None,
-    base: str | None = None,
-    allow: Iterable[str] = (),
     progress: Progress = SILENT,
+    **options: Unpack[PromotionOptions],
 ) -> Executed:
     """Bring a version into a stage: gates, one entry in the ledger, then the alias.
 
     Args:
-        name: as `plan_promotion`, and so are all others.
-        version: see `name`.
-        to: see `name`.
-        require: see `name`.
-        no_regression: see `name`.
-        tolerance: see `name`.
-        reindex: see `name`.
-        index: see `name`.
-        bypass: see `name`.
-        reason: see `name`.
-        policy: see `name`.
-        base: see `name`.
-        allow: see `name`.
-        progress: see `name`.
+        name: the registered model.
+        version: its version.
+        to: the stage.
+        progress: told about the work.
+        **options: as `plan_promotion`.
 
     Returns:
         The plan, the entry, and what became of the aliases.
@@ -118,24 +86,7 @@ def promote(
         ConflictError: somebody else changed the stage meanwhile; it says who.
         PairlockError: as `plan_promotion`.
     """
-    return execute(
-        plan_promotion(
-            name,
-            version,
-            to=to,
-            require=require,
-            no_regression=no_regression,
-            tolerance=tolerance,
-            reindex=reindex,
-            index=index,
-            bypass=bypass,
-            reason=reason,
-            policy=policy,
-            base=base,
-            allow=allow,
-            progress=progress,
-        )
-    )
+    return execute(plan_promotion(name, version, to=to, progress=progress, **options))
 
 
 def send(
@@ -144,17 +95,8 @@ def send(
     *,
     to: str,
     to_registry: str,
-    require: Iterable[str] = (),
-    no_regression: Iterable[str] = (),
-    tolerance: float = 0.0,
-    reindex: str | None = None,
-    index: str | Path | None = None,
-    bypass: Iterable[str] = (),
-    reason: str = "",
-    policy: str | Path | None = None,
-    base: str | None = None,
-    allow: Iterable[str] = (),
     progress: Progress = SILENT,
+    **options: Unpack[PromotionOptions],
 ) -> Sent:
     """Promote a version in another registry: gates, the packages, an entry there and one here.
 
@@ -163,21 +105,12 @@ def send(
     on where it stopped. Other threads keep the registry that MLflow is set to.
 
     Args:
-        name: as `plan_promotion`, and so are all others.
-        version: see `name`.
+        name: the registered model's name, here and there.
+        version: its version here.
         to: the stage there.
         to_registry: the other registry, as `MLFLOW_TRACKING_URI` takes it.
-        require: see `name`.
-        no_regression: see `name`.
-        tolerance: see `name`.
-        reindex: see `name`.
-        index: see `name`.
-        bypass: see `name`.
-        reason: see `name`.
-        policy: see `name`.
-        base: see `name`.
-        allow: see `name`.
-        progress: see `name`.
+        progress: told about the work.
+        **options: as `plan_promotion`.
 
     Returns:
         What is there now, and the entries on both sides.
@@ -190,18 +123,7 @@ def send(
         UnavailableError: one of the registries, or of their stores, does not answer or refuses.
         PairlockError: as `plan_promotion`.
     """
-    plan = plan_sending(
-        name,
-        version,
-        to=to,
-        to_registry=to_registry,
-        wish=_wish(reason, reindex, index, policy, base, allow),
-        require=require,
-        no_regression=no_regression,
-        tolerance=tolerance,
-        bypass=bypass,
-        progress=progress,
-    )
+    plan = plan_sending(name, version, to=to, to_registry=to_registry, progress=progress, **options)
     return execute_sending(plan, progress=progress)
 
 
@@ -239,9 +161,9 @@ def rollback(
         ConflictError: somebody else changed the stage meanwhile.
         PairlockError: as `plan_promotion`.
     """
-    wish = _wish(reason, reindex, None, policy, base, allow)
+    wish = Wish.of(reindex=reindex, reason=reason, policy=policy, base=base, allow=allow)
     return execute(
-        planning.plan_rollback(name, stage=stage, to_entry=to_entry, wish=wish, progress=progress)
+        returning.plan_rollback(name, stage=stage, to_entry=to_entry, wish=wish, progress=progress)
     )
 
 
@@ -262,8 +184,8 @@ def demote(
         ConflictError: somebody else changed the stage meanwhile.
         PairlockError: as `plan_promotion`.
     """
-    wish = _wish(reason, None, None, policy, None, ())
-    return execute(planning.plan_demotion(name, stage=stage, wish=wish))
+    wish = Wish.of(reason=reason, policy=policy)
+    return execute(returning.plan_demotion(name, stage=stage, wish=wish))
 
 
 def adopt(
@@ -297,8 +219,8 @@ def adopt(
         RefusedError: a gate failed. Nothing was changed.
         PairlockError: as `plan_promotion`.
     """
-    wish = _wish(reason, reindex, None, policy, base, allow)
-    return execute(planning.plan_adoption(name, stage=stage, wish=wish, progress=progress))
+    wish = Wish.of(reindex=reindex, reason=reason, policy=policy, base=base, allow=allow)
+    return execute(returning.plan_adoption(name, stage=stage, wish=wish, progress=progress))
 
 
 def request(
@@ -320,8 +242,8 @@ def request(
         AlreadyExistsError: it was asked for already.
         PairlockError: as `plan_promotion`.
     """
-    wish = _wish(reason, None, None, policy, None, ())
-    return execute(planning.plan_request(name, version, to=to, wish=wish))
+    wish = Wish.of(reason=reason, policy=policy)
+    return execute(requesting.plan_request(name, version, to=to, wish=wish))
 
 
 def approve(
@@ -340,23 +262,5 @@ def approve(
         RefusedError: it is the actor's own, or the actor agreed already.
         PairlockError: as `plan_promotion`.
     """
-    wish = _wish(reason, None, None, policy, None, ())
-    return execute(planning.plan_approval(name, request_id, wish=wish))
-
-
-def _wish(
-    reason: str,
-    reindex: str | None,
-    index: str | Path | None,
-    policy: str | Path | None,
-    base: str | None,
-    allow: Iterable[str],
-) -> Wish:
-    return Wish(
-        reason=reason,
-        reindex=reindex,
-        index=None if index is None else Path(index),
-        base=base,
-        allow=tuple(allow),
-        policy=None if policy is None else Path(policy),
-    )
+    wish = Wish.of(reason=reason, policy=policy)
+    return execute(requesting.plan_approval(name, request_id, wish=wish))

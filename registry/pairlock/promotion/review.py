@@ -10,9 +10,9 @@ from pairlock.catalog import RegisteredModel
 from pairlock.errors import ErrorKind, Finding, IntegrityError
 from pairlock.ledger import Ledger, Sealed, State
 from pairlock.manifest.writing import plain_data
-from pairlock.promotion.opened import anchor_of, open_ledger
-from pairlock.promotion.projecting import Followed, follow
-from pairlock.promotion.projection import Moved
+from pairlock.promotion.execution.following import Followed, follow
+from pairlock.promotion.facts.opened import anchor_of, open_ledger
+from pairlock.promotion.rules.projection import Moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,10 @@ from pairlock.errors import NotFoundError, PairlockError
 from pairlock.ledger import Sealed, State
 from pairlock.manifest import BaseOrigin, BasePin
 from pairlock.packages import read_package_manifest
-from pairlock.promotion.crossing import Copy
-from pairlock.promotion.facts import base_facts, copied_base
-from pairlock.promotion.gates import BaseFacts
-from pairlock.promotion.opened import Opened, open_model
+from pairlock.promotion.facts.opened import Opened, open_model
+from pairlock.promotion.facts.versions import base_facts, copied_base
+from pairlock.promotion.rules.crossing import Copy
+from pairlock.promotion.rules.gates import BaseFacts
 from pairlock.references import VersionReference, parse_reference
 from pairlock.registries import Registry, using
 from pairlock.resolution import resolve

@@ -18,19 +18,21 @@ from pairlock.catalog import (
     versions_by_digest,
 )
 from pairlock.config import Settings
-from pairlock.errors import NotFoundError, PairlockError
+from pairlock.errors import ErrorKind, IntegrityError, NotFoundError, PairlockError
 from pairlock.evaluation.recorded import Measured, recorded_metrics
 from pairlock.golden_files import golden_documents
 from pairlock.ledger import Held, Ledger, Request, State, Subject
 from pairlock.manifest import BasePin, Manifest
 from pairlock.packages import open_package, read_package_manifest
 from pairlock.progress import Progress
-from pairlock.promotion.gates import BaseFacts, Holder
-from pairlock.promotion.opened import open_model
+from pairlock.promotion.facts.opened import open_model
+from pairlock.promotion.rules.gates import BaseFacts, Holder
+from pairlock.promotion.rules.wishes import Wish
 from pairlock.references import VersionReference, parse_reference
 from pairlock.registries import Registry, registry_in_use, using
 from pairlock.resolution import resolve
 from pairlock.spaces import Evidence, GoldenDocuments, Spaces, SpaceVerdict, judge_spaces
+from pairlock.verification import Verification, verify
 
 ANOTHER_PACKAGE = "another package"
 """The state of a pinned version under whose name something else was registered since."""
@@ -227,3 +229,26 @@ def golden_of(
     return golden_documents(
         open_package(located, settings=settings, progress=progress, expected_digest=digest)
     )
+
+
+def verify_version(found: Version, wish: Wish, progress: Progress) -> Verification:
+    """Prove a version: bytes, base, golden vectors.
+
+    Raises:
+        IntegrityError: it was changed since its manifest was read.
+        PairlockError: as `pairlock.verify`.
+    """
+    verification = verify(
+        found.located.uri, base=wish.base, allow=wish.allow, offline=False, progress=progress
+    )
+    if verification.package_digest != found.subject.package_digest:
+        raise IntegrityError(
+            f"{found.located.uri} was changed while it was looked at",
+            kind=ErrorKind.FILE_CHANGED,
+            checked="the manifest, read twice",
+            expected=found.subject.package_digest,
+            found=verification.package_digest,
+            done="nothing was changed",
+            hint="find out who writes to the store, and try again",
+        )
+    return verification

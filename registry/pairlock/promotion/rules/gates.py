@@ -13,7 +13,7 @@ from pairlock.index.stamps import Stamp
 from pairlock.ledger import GateRecord, Reindex, Request
 from pairlock.metrics import same_metric
 from pairlock.policy import Acknowledgement, Gate, NoRegression, Requirement, StagePolicy
-from pairlock.promotion.projection import Moved
+from pairlock.promotion.rules.projection import Moved
 from pairlock.spaces import Spaces, SpaceVerdict, Verdict
 from pairlock.verification import CheckResult, Outcome, Verification
 
@@ -77,23 +77,6 @@ class BaseFacts:
 
     stages: frozenset[str] = frozenset()
     """The stages that it holds, by the ledger of its own model."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """What is known of the version that shall come into a stage."""
-
-    verification: Verification
-    base: BaseFacts | None
-    """None for a full model."""
-
-    created_ms: int
-    """When the version was registered, in ms since 1970."""
-
-    stages: frozenset[str]
-    """The stages that it holds now."""
-
-    measured: Sequence[Measured]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,12 +37,12 @@ from pairlock.manifest.format import MAX_MANIFEST_BYTES, PAGE_NAME, PAYLOAD
 from pairlock.packages import Package, open_package
 from pairlock.profiling import PROFILE_TAG
 from pairlock.progress import SILENT, Progress
-from pairlock.promotion.actor import current_actor
-from pairlock.promotion.crossing import Copy, SendPlan, sent_origin, sent_subject
-from pairlock.promotion.executing import Executed, entry_of, execute
-from pairlock.promotion.opened import Opened, open_model
-from pairlock.promotion.plan import Plan
-from pairlock.promotion.projecting import Followed, follow
+from pairlock.promotion.execution.executing import Executed, entry_of, execute
+from pairlock.promotion.execution.following import Followed, follow
+from pairlock.promotion.facts.actor import current_actor
+from pairlock.promotion.facts.opened import Opened, open_model
+from pairlock.promotion.rules.crossing import Copy, SendPlan, sent_origin, sent_subject
+from pairlock.promotion.rules.plan import Plan
 from pairlock.registries import using
 from pairlock.resolution import resolve
 from pairlock.stores.opening import is_remote, open_store

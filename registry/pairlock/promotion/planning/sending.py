@@ -6,14 +6,10 @@ Whatever is asked of the other registry is asked within `using`; all else is ask
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import replace
+from typing import Unpack
 
-from pairlock.catalog import (
-    READY,
-    ledger_location,
-    versions_by_digest,
-)
+from pairlock.catalog import READY, ledger_location, versions_by_digest
 from pairlock.config import Settings, current_settings
 from pairlock.errors import AlreadyExistsError, ErrorKind
 from pairlock.evaluation.recorded import Measured
@@ -21,19 +17,17 @@ from pairlock.in_force import InForce, combined, stored_policy
 from pairlock.index import read as read_stamp
 from pairlock.ledger import Act, Held, Sealed
 from pairlock.progress import SILENT, Progress
-from pairlock.promotion import gates
-from pairlock.promotion.actor import current_actor
-from pairlock.promotion.crossing import (
-    NOT_NUMBERED,
-    Copy,
-    SendPlan,
-    origin_of,
-    parse_destination,
-    same_registry,
-    unrecorded,
+from pairlock.promotion.facts.actor import current_actor
+from pairlock.promotion.facts.aliases import moved_by_hand
+from pairlock.promotion.facts.destination import (
+    There,
+    base_copy,
+    base_there,
+    copy_of,
+    look_there,
 )
-from pairlock.promotion.destination import There, base_copy, base_there, copy_of, look_there
-from pairlock.promotion.facts import (
+from pairlock.promotion.facts.opened import Opened, open_model, stage_policy
+from pairlock.promotion.facts.versions import (
     Version,
     holder_facts,
     measured_of,
@@ -42,19 +36,22 @@ from pairlock.promotion.facts import (
     space_verdict,
     spaces_of,
     stages_of,
-)
-from pairlock.promotion.gates import BaseFacts, GateResult, Holder
-from pairlock.promotion.opened import Opened, open_model, stage_policy
-from pairlock.promotion.plan import Plan
-from pairlock.promotion.projecting import look
-from pairlock.promotion.projection import Moved
-from pairlock.promotion.wishes import (
-    Wish,
-    acknowledgement,
-    bypassed_gates,
     verify_version,
-    with_arguments,
 )
+from pairlock.promotion.rules.crossing import (
+    NOT_NUMBERED,
+    Copy,
+    SendPlan,
+    origin_of,
+    parse_destination,
+    same_registry,
+    unrecorded,
+)
+from pairlock.promotion.rules.gates import BaseFacts, Holder, reindex_record
+from pairlock.promotion.rules.judging import Examined, judge
+from pairlock.promotion.rules.plan import Plan
+from pairlock.promotion.rules.projection import Moved
+from pairlock.promotion.rules.wishes import PromotionOptions, Wish, asked_of
 from pairlock.registries import Registry, registry_in_use, using
 from pairlock.resolution import resolve
 
@@ -65,12 +62,8 @@ def plan_sending(
     *,
     to: str,
     to_registry: str,
-    wish: Wish,
-    require: Iterable[str] = (),
-    no_regression: Iterable[str] = (),
-    tolerance: float = 0.0,
-    bypass: Iterable[str] = (),
     progress: Progress = SILENT,
+    **options: Unpack[PromotionOptions],
 ) -> SendPlan:
     """Plan to bring a version into a stage of another registry.
 
@@ -91,12 +84,8 @@ def plan_sending(
         version: its version here.
         to: the stage there.
         to_registry: the other registry, as `MLFLOW_TRACKING_URI` takes it.
-        wish: how to examine it.
-        require: as `plan_promotion`, and so are all others.
-        no_regression: see `require`.
-        tolerance: see `require`.
-        bypass: see `require`.
         progress: told about the work.
+        **options: as `plan_promotion`.
 
     Raises:
         InvalidInputError: the other registry is none, or this one.
@@ -104,6 +93,7 @@ def plan_sending(
         AlreadyExistsError: the package is in the stage there already, and both sides know.
         PairlockError: as `plan_promotion`.
     """
+    wish = Wish.of(**options)
     settings = current_settings(offline=False, allow=wish.allow)
     here = registry_in_use()
     destination = parse_destination(to_registry, here)
@@ -113,9 +103,7 @@ def plan_sending(
     _require_two(opened, there, destination)
     found = read_version(name, version, settings)
     in_force = _policy(name, there, destination, wish, settings)
-    policy = with_arguments(stage_policy(in_force, to), require, no_regression, tolerance)
-    passing = bypassed_gates(bypass, policy, wish.reason, to)
-    acknowledged = acknowledgement(wish.reindex)
+    asked = asked_of(stage_policy(in_force, to), wish, to)
     missing = unrecorded(
         there.entries,
         () if not there.entries else tuple(opened.ledger.history(opened.head)),
@@ -134,37 +122,23 @@ def plan_sending(
         found, held, ledger, name=name, settings=settings, progress=progress, registry=destination
     )
     request = request_for(there.state, to, own.there, own.package_digest)
-    # what no gate asks for is not looked up
-    asks = bool(policy.require or policy.no_regression)
-    measured = _measured(found, own, destination, settings) if asks else ()
-    results: tuple[GateResult, ...] = (
-        gates.integrity_gate(verification),
-        gates.golden_gate(verification),
-        gates.pairing_gate(standing, policy),
-        gates.from_gate(
-            stages_of(opened.state, version)
-            | (frozenset() if own.there is None else stages_of(there.state, own.there)),
-            policy,
-        ),
-        gates.metrics_gate(measured, policy.require),
-        gates.regression_gate(
-            measured,
-            _holder(name, held, destination, settings) if policy.no_regression else None,
-            policy.no_regression,
-        ),
-        gates.age_gate(found.located.created_ms or 0, int(time.time() * 1000), policy),
-        gates.approvals_gate(request, policy, _asking(own, to, destination)),
-        gates.signature_gate(policy),
-        gates.reindex_gate(verdict, acknowledged, policy),
-        gates.index_gate(
-            None if wish.index is None else read_stamp(wish.index),
-            found.manifest.spaces,
-            verdict,
-            None if ledger is None else spaces_of(ledger, held),
-            acknowledged,
-            policy,
-        ),
-        _alias(there, to, name),
+    examined = Examined(
+        model=name,
+        verification=verification,
+        spaces=found.manifest.spaces,
+        base=standing,
+        stages=stages_of(opened.state, version)
+        | (frozenset() if own.there is None else stages_of(there.state, own.there)),
+        created_ms=found.located.created_ms or 0,
+        now_ms=int(time.time() * 1000),
+        measured=_measured(found, own, destination, settings) if asked.metrics else (),
+        holder=_holder(name, held, destination, settings) if asked.policy.no_regression else None,
+        request=request,
+        how_to_ask=_asking(own, to, destination),
+        before=None if ledger is None else spaces_of(ledger, held),
+        verdict=verdict,
+        index=None if wish.index is None else read_stamp(wish.index),
+        moved=_moved(there, to, destination),
     )
     copies = tuple(copy for copy in (base, own) if copy is not None)
     subject = replace(found.subject, version=own.there or NOT_NUMBERED)
@@ -175,8 +149,8 @@ def plan_sending(
         actor=current_actor(settings),
         subject=subject,
         replaced=held,
-        gates=gates.with_bypasses(results, passing, wish.reason),
-        reindex=gates.reindex_record(verdict, acknowledged),
+        gates=judge(examined, asked),
+        reindex=reindex_record(verdict, asked.acknowledged),
         reason=wish.reason,
         policy_digest=in_force.digest,
         policy_sources=in_force.sources,
@@ -291,14 +265,12 @@ def _asking(own: Copy, stage: str, destination: Registry) -> str:
     return f"MLFLOW_TRACKING_URI={destination} pairlock request {own.name} {own.there} --to {stage}"
 
 
-def _alias(there: There, stage: str, name: str) -> GateResult:
+def _moved(there: There, stage: str, destination: Registry) -> Moved | None:
     if there.opened is not None:
-        moved = [one for one in look(there.opened, frozenset({stage})).moved if one.stage == stage]
-        return gates.alias_gate(moved[0] if moved else None, name)
+        with using(destination):
+            return moved_by_hand(there.opened, stage)
     found = None if there.model is None else there.model.aliases.get(stage)
-    if found is None:
-        return gates.alias_gate(None, name)
-    return gates.alias_gate(Moved(stage=stage, found=found, expected=None), name)
+    return None if found is None else Moved(stage=stage, found=found, expected=None)
 
 
 def _warnings(base: BaseFacts | None) -> tuple[str, ...]:

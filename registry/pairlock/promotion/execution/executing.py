@@ -19,10 +19,10 @@ from pairlock.ledger import (
     next_state,
     replaced_by,
 )
-from pairlock.promotion.facts import stages_of
-from pairlock.promotion.opened import Opened, open_model
-from pairlock.promotion.plan import Plan
-from pairlock.promotion.projecting import Followed, follow
+from pairlock.promotion.execution.following import Followed, follow
+from pairlock.promotion.facts.opened import Opened, open_model
+from pairlock.promotion.facts.versions import stages_of
+from pairlock.promotion.rules.plan import Plan
 
 _TRIES = 50
 

@@ -1,12 +1,13 @@
-"""What somebody wants of an act, read and checked, and the version proved as they want it."""
+"""What somebody wants of an act, read and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
-from pairlock.errors import ErrorKind, IntegrityError, InvalidInputError, RefusedError
+from pairlock.errors import ErrorKind, InvalidInputError, RefusedError
 from pairlock.policy import (
     Acknowledgement,
     Gate,
@@ -15,30 +16,112 @@ from pairlock.policy import (
     parse_requirement,
     stricter_stage,
 )
-from pairlock.progress import Progress
-from pairlock.promotion.facts import Version
-from pairlock.verification import Verification, verify
+
+
+class PromotionOptions(TypedDict, total=False):
+    """What may be said of a promotion. `pairlock.plan_promotion` says what each is."""
+
+    require: Iterable[str]
+    no_regression: Iterable[str]
+    tolerance: float
+    reindex: str | None
+    index: str | Path | None
+    bypass: Iterable[str]
+    reason: str
+    policy: str | Path | None
+    base: str | None
+    allow: Iterable[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """How somebody wants a version to be examined, and what they say of it."""
 
-    reason: str = ""
+    require: tuple[str, ...] = ()
+    no_regression: tuple[str, ...] = ()
+    tolerance: float = 0.0
     reindex: str | None = None
-    """planned or done."""
-
     index: Path | None = None
-    """A persisted index that shall answer under the version."""
-
-    base: str | None = None
-    """As `pairlock.load`."""
-
-    allow: tuple[str, ...] = ()
-    """As `pairlock.load`."""
-
+    bypass: tuple[str, ...] = ()
+    reason: str = ""
     policy: Path | None = None
-    """The policy's file, in place of the one that is found."""
+    base: str | None = None
+    allow: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        require: Iterable[str] = (),
+        no_regression: Iterable[str] = (),
+        tolerance: float = 0.0,
+        reindex: str | None = None,
+        index: str | Path | None = None,
+        bypass: Iterable[str] = (),
+        reason: str = "",
+        policy: str | Path | None = None,
+        base: str | None = None,
+        allow: Iterable[str] = (),
+    ) -> Wish:
+        """Take what a user gave: any iterables, and paths as text.
+
+        Args:
+            require: requirements beside the policy's, such as `ndcg@10>=0.7`.
+            no_regression: metrics that may not be worse than the present holder's.
+            tolerance: by how much they may, in the metric's unit.
+            reindex: `planned` or `done`.
+            index: a persisted index that shall answer under the version.
+            bypass: gates to pass over.
+            reason: why; kept in the ledger.
+            policy: the policy's file, in place of the one that is found.
+            base: as `pairlock.load`.
+            allow: as `pairlock.load`.
+        """
+        return cls(
+            require=tuple(require),
+            no_regression=tuple(no_regression),
+            tolerance=tolerance,
+            reindex=reindex,
+            index=None if index is None else Path(index),
+            bypass=tuple(bypass),
+            reason=reason,
+            policy=None if policy is None else Path(policy),
+            base=base,
+            allow=tuple(allow),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked of a version for a stage, by the policy and by the caller."""
+
+    policy: StagePolicy
+    """What the stage asks for, and what the caller asks for beside it."""
+
+    bypassed: frozenset[Gate]
+    acknowledged: Acknowledgement | None
+    reason: str
+
+    @property
+    def metrics(self) -> bool:
+        """Whether anything is asked of what was measured. What is not, is not looked up."""
+        return bool(self.policy.require or self.policy.no_regression)
+
+
+def asked_of(policy: StagePolicy, wish: Wish, stage: str) -> Asked:
+    """Put together what a stage asks for and what somebody wants.
+
+    Raises:
+        InvalidInputError: an argument cannot be.
+        RefusedError: the policy does not let a gate be bypassed.
+    """
+    asked = with_arguments(policy, wish.require, wish.no_regression, wish.tolerance)
+    return Asked(
+        policy=asked,
+        bypassed=bypassed_gates(wish.bypass, asked, wish.reason, stage),
+        acknowledged=acknowledgement(wish.reindex),
+        reason=wish.reason,
+    )
 
 
 def with_arguments(
@@ -137,26 +220,3 @@ def acknowledgement(text: str | None) -> Acknowledgement | None:
             done="nothing was changed",
             hint="planned: it will be made again; done: it was",
         ) from None
-
-
-def verify_version(found: Version, wish: Wish, progress: Progress) -> Verification:
-    """Prove a version: bytes, base, golden vectors.
-
-    Raises:
-        IntegrityError: it was changed since its manifest was read.
-        PairlockError: as `pairlock.verify`.
-    """
-    verification = verify(
-        found.located.uri, base=wish.base, allow=wish.allow, offline=False, progress=progress
-    )
-    if verification.package_digest != found.subject.package_digest:
-        raise IntegrityError(
-            f"{found.located.uri} was changed while it was looked at",
-            kind=ErrorKind.FILE_CHANGED,
-            checked="the manifest, read twice",
-            expected=found.subject.package_digest,
-            found=verification.package_digest,
-            done="nothing was changed",
-            hint="find out who writes to the store, and try again",
-        )
-    return verification

@@ -8,7 +8,7 @@ from typing import Any
 
 from pairlock.errors import ErrorKind, Finding, RefusedError
 from pairlock.ledger import Act, Held, Reindex, Sealed, Subject
-from pairlock.promotion.gates import GateOutcome, GateResult
+from pairlock.promotion.rules.gates import GateOutcome, GateResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,11 @@ from pairlock.catalog import (
     set_model_tag,
 )
 from pairlock.errors import ErrorKind, NotFoundError, UnavailableError
-from pairlock.ledger import Anchor, State
-from pairlock.promotion import notes
-from pairlock.promotion.opened import Opened, open_model
-from pairlock.promotion.projection import AliasChange, Moved, Projection, project
+from pairlock.ledger import Anchor
+from pairlock.promotion.facts.aliases import look
+from pairlock.promotion.facts.opened import open_model
+from pairlock.promotion.rules import notes
+from pairlock.promotion.rules.projection import AliasChange, Moved
 
 _ROUNDS = 50
 _LOOK_AGAIN_S = (0.05, 0.2)
@@ -111,37 +112,6 @@ def follow(
         done="the ledger is whole; the aliases follow with the next command",
         hint=f"run `pairlock repair {name}` later",
     )
-
-
-def look(opened: Opened, watched: frozenset[str]) -> Projection:
-    """How the aliases stand to the ledger, without writing anything."""
-    found = _project(opened, [_projected(opened)], watched)
-    anchor, head = opened.anchor, opened.head
-    if not found.moved or anchor is None or head is None:
-        return found
-    # somebody who was overtaken may have noted an older entry than the aliases followed
-    between = range(anchor.sequence + 1, head.entry.sequence)
-    states = [opened.ledger.read(number).entry.state for number in between]
-    return _project(opened, [_projected(opened), *states], watched)
-
-
-def _project(opened: Opened, projected: list[State], watched: frozenset[str]) -> Projection:
-    return project(
-        opened.state,
-        opened.model.aliases,
-        projected=projected,
-        noted=notes.noted(opened.model.tags),
-        watched=watched,
-    )
-
-
-def _projected(opened: Opened) -> State:
-    """What the aliases were last known to follow."""
-    if opened.anchor is None or opened.head is None:
-        return State()
-    if opened.anchor.sequence == opened.head.entry.sequence:
-        return opened.state
-    return opened.ledger.read(opened.anchor.sequence).entry.state
 
 
 def _write(name: str, change: AliasChange) -> bool:

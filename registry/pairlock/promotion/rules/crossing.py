@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pairlock.catalog import Located, sqlite_path
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.ledger import Act, Entry, Sealed, Subject
-from pairlock.promotion.plan import Plan
+from pairlock.promotion.rules.plan import Plan
 from pairlock.registries import Registry
 
 NOT_NUMBERED = 0

@@ -1,0 +1,1 @@
+"""Finds out what plans and acts need to know. Nothing is written."""

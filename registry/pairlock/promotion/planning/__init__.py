@@ -1,0 +1,1 @@
+"""Makes plans. Nothing is written."""

@@ -1,0 +1,1 @@
+"""What follows from what is known: plans, gates, aliases. No I/O."""
