@@ -46,6 +46,7 @@ from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
 from pairlock.stores.opening import open_store
 from support.models import TEXTS
+from support.proxy import Action, Fault, FaultProxy
 from support.registries import Registry, active, new_registry
 from support.remote import dead_endpoint, point_to
 from support.servers import start_mlflow
@@ -308,6 +309,37 @@ def test_a_store_that_takes_nothing_leaves_nothing_to_see(
     assert versions(there.uri) == versions(here.uri)
 
 
+@pytest.mark.parametrize("refused", ["get", "create", "alias"])
+def test_a_server_that_refuses_is_said_to_and_the_same_command_goes_on(
+    refused: str,
+    registry: Registry,
+    tiny_other: Path,
+    server: str,
+    seaweedfs: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """403 to reading, registering or the alias is no dead server; then one entry on each side."""
+    point_to(monkeypatch, seaweedfs.environment())
+    name = f"m{os.urandom(4).hex()}"
+    registry.log(tiny_other, name)
+    method = "GET" if refused == "get" else "POST"
+    with FaultProxy(server) as front:
+        front.fault(Fault(Action.DENIED, method=method, suffix=f"registered-models/{refused}"))
+        with pytest.raises(UnavailableError) as caught:
+            send(name, 1, to="staging", to_registry=front.endpoint)
+        assert caught.value.kind is ErrorKind.ACCESS_DENIED
+        assert registered_model(name).aliases == {}
+        assert history(name).entries == ()
+        front.clear()
+        send(name, 1, to="staging", to_registry=front.endpoint)
+    assert [one.entry.act for one in history(name).entries] == [Act.SEND]
+    with active(server):
+        assert registered_model(name).aliases == {"staging": 1}
+        assert [one.entry.act for one in history(name).entries] == [Act.PROMOTE]
+        assert history(name).passed
+    assert versions(server)[name] == versions(registry.uri)[name]
+
+
 def test_what_is_no_other_registry_is_refused(
     here: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,7 +408,10 @@ def test_a_damaged_copy_is_never_promoted(here: Registry, there: Registry) -> No
 def test_the_command_prints_the_plan_and_changes_nothing(
     here: Registry, there: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--dry-run` says what would be copied; without it the same command does it."""
+    """`--dry-run` says what would be copied; without it the same command does it.
+
+    The histories on both sides then name the other registry.
+    """
 
     def run(*more: str) -> Any:
         words = ["promote", "support", "1", "--to", "production", "--to-registry", there.uri]
@@ -394,6 +429,11 @@ def test_the_command_prints_the_plan_and_changes_nothing(
     assert [one["uri"] for one in done["packages"]] == [BASE, ADAPTER]
     assert done["there"]["aliases"] == {"production": 1}
     assert versions(there.uri) == versions(here.uri)
+    for registry, word, other in ((here, "to", there), (there, "from", here)):
+        with active(registry.uri), pytest.raises(SystemExit) as ended:
+            app(["history", "support"])
+        assert ended.value.code == 0
+        assert f"{word} {other.uri}" in capsys.readouterr().out
 
 
 def test_a_base_is_found_by_its_digest_under_another_name(

@@ -326,7 +326,20 @@ def translated(requested: str) -> Iterator[None]:
 
 
 def registry_unavailable(error: Exception) -> UnavailableError:
-    """The error for a registry that failed to answer."""
+    """The error for a registry that failed to answer, or does not let this user in."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException) and error.get_http_status_code() in {401, 403}:
+        return UnavailableError(
+            "the registry refuses access",
+            kind=ErrorKind.ACCESS_DENIED,
+            checked=f"the registry {without_credentials(tracking_uri())}",
+            expected="credentials that the registry accepts",
+            found=_first_line(error),
+            done="nothing was loaded or registered",
+            hint="check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN, and what this user may do there",
+        )
     return UnavailableError(
         "the registry did not answer as it should",
         kind=ErrorKind.REGISTRY_UNAVAILABLE,
@@ -334,7 +347,8 @@ def registry_unavailable(error: Exception) -> UnavailableError:
         expected="an answer",
         found=_first_line(error),
         done="nothing was loaded or registered",
-        hint="check that the server runs and MLFLOW_TRACKING_URI is right, then try again",
+        hint="check that the server runs and that its address is right (MLFLOW_TRACKING_URI, or "
+        "--to-registry), then try again",
     )
 
 

@@ -70,10 +70,11 @@ def evaluate(
 
 
 def _text(found: Evaluation) -> str:
+    missing = "not all was stored" if found.stored_as or found.run_id else "nothing was stored"
     stored = [
         *([f"tag {found.stored_as}"] if found.stored_as else []),
         *([f"metrics of run {found.run_id}"] if found.run_id else []),
-        *([f"not all was stored: {found.not_stored}"] if found.not_stored else []),
+        *([f"{missing}: {found.not_stored}"] if found.not_stored else []),
     ]
     rows = [
         ("uri", found.uri),

@@ -51,7 +51,10 @@ def _text(found: History) -> str:
     problems = [f"MOVED BY HAND: {one}" for one in found.moved]
     problems += [f"BROKEN: {one}" for one in found.findings]
     if found.moved:
-        problems.append(f"`pairlock repair {found.model}` puts them back")
+        problems.append(
+            f"`pairlock repair {found.model}` puts them back, "
+            f"`pairlock adopt {found.model} --stage STAGE` takes one over"
+        )
     whole = [] if found.findings else [f"{len(found.entries)} entries, unbroken: {found.ledger}"]
     blocks += ["\n".join(lines) for lines in (holders + requests, whole + problems) if lines]
     return "\n\n".join(blocks)
@@ -73,8 +76,16 @@ def _row(one: Sealed) -> tuple[str, ...]:
         version,
         replaced,
         bypassed,
-        entry.reason,
+        "; ".join(text for text in (_elsewhere(entry), entry.reason) if text),
     )
+
+
+def _elsewhere(entry: Entry) -> str:
+    """The other registry that an entry is about: where the version came from, or went."""
+    if entry.origin is None:
+        return ""
+    way = "to" if entry.act.value == "send" else "from"
+    return f"{way} {entry.origin.get('registry')}"
 
 
 def _repaired(found: Repaired) -> str:

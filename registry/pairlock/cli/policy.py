@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The registered model.
 PolicyFile = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[FILE]",
+        metavar="FILE",
         help="The policy; else PAIRLOCK_POLICY, or pairlock.toml here or in a folder above.",
         show_default=False,
     ),

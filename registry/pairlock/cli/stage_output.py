@@ -26,7 +26,7 @@ def plan_text(plan: Plan) -> str:
         number = subject.version or "new"  # a copy has no number before it is registered
         rows.append(("version", f"{number}, {subject.package_digest}"))
         if subject.base_uri is not None:
-            rows.append(("base", f"{subject.base_uri}, {subject.base_digest}"))
+            rows.append(("base", f"{subject.base_uri}, its files {subject.base_digest}"))
     if plan.reindex is not None:
         rows.append(("re-index", f"{plan.reindex.verdict}: {plan.reindex.detail}"))
     lines = [table(rows)]

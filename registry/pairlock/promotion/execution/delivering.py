@@ -293,8 +293,8 @@ def _with_copies(error: PairlockError, plan: SendPlan, delivered: list[Delivered
     copied = [one.uri for one in delivered if one.copied]
     if copied:
         error.done = (
-            f"{' and '.join(copied)} came to {plan.destination}, into no stage, where the same "
-            f"command finds them again; otherwise {error.done or 'nothing was changed'}"
+            f"{' and '.join(copied)} came to {plan.destination}, where the same command finds "
+            f"them again; beyond that, {error.done or 'nothing was changed'}"
         )
     return error
 

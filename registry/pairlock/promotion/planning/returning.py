@@ -203,5 +203,6 @@ def _empty(name: str, stage: str, opened: Opened) -> NotFoundError:
         expected=f"a version in {stage}",
         found=held or "no stage is held",
         done="nothing was changed",
-        hint=f"`pairlock history {name}` shows what was done",
+        hint=f"`pairlock history {name}` shows what was done; `pairlock rollback {name} --stage "
+        f"{stage} --to-entry N` brings back the version that came by entry N",
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from pairlock.errors import ErrorKind, InvalidInputError, RefusedError
+from pairlock.metrics import NAME
 from pairlock.policy import (
     Acknowledgement,
     Gate,
@@ -135,22 +138,37 @@ def with_arguments(
     Raises:
         InvalidInputError: an argument cannot be.
     """
-    if not tolerance >= 0:
+    if not 0 <= tolerance < math.inf:
         raise InvalidInputError(
             f"a tolerance of {tolerance} cannot be",
             kind=ErrorKind.ARGUMENT_INVALID,
             checked="tolerance",
-            expected="0 or more",
+            expected="a finite number, 0 or more",
             found=str(tolerance),
             done="nothing was looked up",
             hint="say by how much the metric may be worse, such as 0.005",
         )
     asked = StagePolicy(
         require=tuple(parse_requirement(text) for text in require),
-        no_regression=tuple(NoRegression(metric, tolerance) for metric in no_regression),
+        no_regression=tuple(NoRegression(_metric(name), tolerance) for name in no_regression),
         bypass=policy.bypass,
     )
     return stricter_stage(policy, asked)
+
+
+def _metric(name: str) -> str:
+    """A metric's name; another one would be compared with nothing until a version is there."""
+    if re.fullmatch(NAME, name):
+        return name
+    raise InvalidInputError(
+        f"{name!r} is not the name of a metric",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked="no_regression",
+        expected="the name of a metric, such as ndcg@10",
+        found=repr(name),
+        done="nothing was looked up",
+        hint="name the metric only; `tolerance` says how much worse it may be, `require` bounds it",
+    )
 
 
 def bypassed_gates(
