@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,12 @@ def with_arguments(
     Raises:
         InvalidInputError: an argument cannot be.
     """
-    if not tolerance >= 0:
+    if not 0 <= tolerance < math.inf:
         raise InvalidInputError(
             f"a tolerance of {tolerance} cannot be",
             kind=ErrorKind.ARGUMENT_INVALID,
             checked="tolerance",
-            expected="0 or more",
+            expected="a finite number, 0 or more",
             found=str(tolerance),
             done="nothing was looked up",
             hint="say by how much the metric may be worse, such as 0.005",
