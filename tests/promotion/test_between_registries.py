@@ -430,12 +430,9 @@ def test_a_base_is_found_by_its_digest_under_another_name(
     assert base.loaded_from == "models:/minilm-copy/1"
     assert vectors(ADAPTER) == expected
     assert promote("support", 1, to="staging").entry.sequence == 0
-    registry.client.copy_model_version("models:/minilm-copy/1", "second")
+    registry.log(tiny_model, "second")
     promoted = tmp_path / "promoted.toml"
     promoted.write_text('[stages.production]\nbase_stages = ["production"]\n')
-    registry.client.delete_registered_model("minilm")
-    registry.log(tiny_other, "minilm")
-    promote("minilm", 1, to="production")
     assert pairing("production", promoted) is GateOutcome.FAILED
     promote("second", 1, to="production")
     assert pairing("production", promoted) is GateOutcome.PASSED
@@ -447,3 +444,9 @@ def test_a_base_is_found_by_its_digest_under_another_name(
     with pytest.raises(PairlockError) as gone:
         plan_promotion("support", 1, to="production")
     assert gone.value.kind is ErrorKind.BASE_NOT_FOUND
+    registry.client.delete_registered_model("minilm")
+    registry.log(tiny_other, "minilm")
+    promote("minilm", 1, to="production")
+    registry.log(tiny_model, "third")
+    assert pairing("production") is GateOutcome.PASSED
+    assert pairing("production", promoted) is GateOutcome.FAILED

@@ -192,6 +192,8 @@ def test_rollback_goes_back_step_by_step(stages: Stages) -> None:
     assert nothing.value.kind is ErrorKind.STAGE_EMPTY
     assert stages.snapshot() == before
     pairlock.rollback(stages.name, stage="production", to_entry=1)
+    with pytest.raises(AlreadyExistsError):
+        pairlock.rollback(stages.name, stage="production", to_entry=1)
     assert stages.aliases() == {"production": LINEAR_2}
     assert pairlock.history(stages.name).passed
 
@@ -357,7 +359,11 @@ def test_a_bypass_is_allowed_named_explained_and_stays_visible(stages: Stages) -
     assert run(*command, "--bypass", "age", "--reason", "outage").exit_code == 0
     stages.promote(LINEAR_2, bypass=["age"], reason="again")
     shown = run("history", stages.name).stdout
-    assert "outage" in shown
+    title, newest, oldest = shown.splitlines()[:3]
+    column = title.index("bypassed")
+    for number, row, reason in ((1, newest, "again"), (0, oldest, "outage")):
+        assert row.startswith(f"{number} ")
+        assert row[column:].split() == ["age", reason]
     outcomes = [
         gate.outcome
         for one in pairlock.history(stages.name).entries
