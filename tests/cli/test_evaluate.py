@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -143,15 +144,34 @@ def test_unknown_datasets_are_never_the_same() -> None:
 
 
 def test_what_a_training_logged_is_recorded_too(logged: Any) -> None:
-    """Metrics of the logged model count whoever logged them; the run's own do not."""
+    """Metrics of the logged model count whoever logged them; the run's and another's do not."""
     model = model_of(logged)
     run_id = logged.client.create_run(model.experiment_id).info.run_id
     own = Metric("eval_ndcg_10", 0.5, 1_000, 3, model.model_id, "eval", "ab" * 16)
-    logged.client.log_batch(run_id, metrics=[own, Metric("other", 0.7, 1_000, 3)])
+    other = logged.client.create_logged_model(model.experiment_id, name="other").model_id
+    foreign = Metric("eval_ndcg_10", 0.9, 2_000, 3, other, "eval", "ab" * 16)
+    logged.client.log_batch(run_id, metrics=[own, foreign, Metric("other", 0.7, 1_000, 3)])
     (found,) = recorded("models:/base/1")
     assert (found.metric, found.value, found.at_ms) == ("eval_ndcg_10", 0.5, 1_000)
     assert (found.dataset_name, found.dataset_digest) == ("eval", "ab" * 16)
     assert run_id in found.source
+
+
+def test_what_is_no_number_is_recorded_as_such(logged: Any) -> None:
+    """MLflow gives NaN of a logged model back as 0: a loss that went astray would be the best."""
+    model = model_of(logged)
+    run_id = logged.client.create_run(model.experiment_id).info.run_id
+    values = {"nan": math.nan, "up": math.inf, "down": -math.inf, "zero": 0.0}
+    facts = (model.model_id, "eval", "ab" * 16)
+    metrics = [Metric(name, value, 1_000, 3, *facts) for name, value in values.items()]
+    metrics += [Metric("nan", 0.0, 2_000, 3, *facts), Metric("zero", math.nan, 2_000, 3, *facts)]
+    logged.client.log_batch(run_id, metrics=metrics)
+    found = recorded("models:/base/1")
+    assert {(item.metric, item.at_ms, str(item.value)) for item in found} == {
+        *((name, 1_000, str(value)) for name, value in values.items()),
+        ("nan", 2_000, "0.0"),
+        ("zero", 2_000, "nan"),
+    }
 
 
 def test_a_copied_version_shares_what_its_model_has(logged: Any, dataset: Path) -> None:
@@ -159,10 +179,11 @@ def test_a_copied_version_shares_what_its_model_has(logged: Any, dataset: Path) 
     evaluated("models:/base/1", dataset, "--k", "1")
     logged.client.copy_model_version("models:/base/1", "copy")
     logged.client.delete_model_version_tag("copy", "1", next(iter(tags_of(logged, "copy"))))
-    found = {item.metric: item.value for item in recorded("models:/copy/1")}
-    assert found["ndcg_1"] == next(
-        item.value for item in recorded("models:/base/1") if item.metric == "ndcg@1"
-    )
+    logged.client.copy_model_version("models:/copy/1", "again")
+    own = next(item.value for item in recorded("models:/base/1") if item.metric == "ndcg@1")
+    for name in ("copy", "again"):
+        found = {item.metric: item.value for item in recorded(f"models:/{name}/1")}
+        assert found["ndcg_1"] == own
 
 
 def test_a_version_without_a_logged_model_keeps_the_tag(logged: Any, dataset: Path) -> None:
@@ -239,6 +260,8 @@ STRANGE = [
     {"metrics": []},
     {"metrics": {"m": True}},
     {"metrics": {"m": float("nan")}},
+    {"metrics": {"m": float("inf")}},
+    {"metrics": {"m": -float("inf")}},
     {"metrics": {"m": "1"}},
     {"at": "yesterday"},
     {"at": "2026-01-01T00:00:00"},

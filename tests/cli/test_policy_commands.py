@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelTag
 from typer.testing import CliRunner, Result
 
+from pairlock.catalog import MAX_TAG_CHARACTERS
 from pairlock.cli.app import app
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, FormatError, InvalidInputError, UnavailableError
@@ -185,6 +187,7 @@ def test_a_policy_that_a_tag_cannot_hold_is_refused(named: Any) -> None:
         store_policy("support", policy)
     assert caught.value.kind is ErrorKind.ARGUMENT_INVALID
     assert named.client.get_registered_model("support").tags == {}
+    assert SqlRegisteredModelTag.__table__.c.value.type.length == MAX_TAG_CHARACTERS
 
 
 def test_a_model_that_is_not_there_is_not_found(named: Any, here: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from pairlock.progress import SILENT
 from pairlock.spaces import Spaces, Verdict, judge_spaces
 from pairlock_flavors import embedding as flavor
 from pairlock_flavors.torch_runtime.assemble import Identity, Parts, Placement, assemble
-from pairlock_flavors.torch_runtime.models.identity import PipelineIdentity
+from pairlock_flavors.torch_runtime.models.identity import PipelineIdentity, tensor_digests
 from pairlock_flavors.torch_runtime.models.plain_data import json_digest, plain
 from pairlock_flavors.torch_runtime.models.vocabularies import vocabulary_digest
 from pairlock_flavors.torch_runtime.spaces import compute_spaces
@@ -151,6 +151,14 @@ def test_settings_are_told_by_their_values_alone() -> None:
     assert one == {"b": ["x", "y"], "a": [1, None], "c": "GELU", "d": "inf", "e": str(2**60)}
     assert json_digest(one) == json_digest(dict(reversed(one.items())))
     assert json_digest(one) != json_digest({**one, "a": [None, 1]})
+
+
+def test_the_shape_of_a_tensor_is_part_of_a_space() -> None:
+    """The same numbers in other rows are another matrix, which turns vectors another way."""
+    numbers = torch.arange(6.0)
+    wide, high = ({"weight": numbers.view(shape)} for shape in ((2, 3), (3, 2)))
+    assert tensor_digests(wide) != tensor_digests(high)
+    assert tensor_digests(wide) == tensor_digests({"weight": high["weight"].reshape(2, 3)})
 
 
 def test_what_no_vector_depends_on_is_no_part_of_a_space(

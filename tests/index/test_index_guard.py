@@ -576,6 +576,8 @@ def test_copies_of_a_guarded_index_are_guarded(guarded: VectorStoreIndex, load: 
     for copied in (shallow, deep, copy.copy(guarded.as_retriever())):
         with pytest.raises(IntegrityError):
             copied._embed_model = load("lora_1")
+    retriever = guarded.as_retriever()
+    assert type(copy.copy(retriever)) is type(retriever)
     assert hits(shallow) == hits(deep) == hits(guarded)
     assert deep.storage_context is not guarded.storage_context
 

@@ -126,6 +126,24 @@ def test_a_collection_is_stamped_only_with_the_model_that_filled_it(
 
 
 @pytest.mark.parametrize("kind", STORES)
+def test_each_collection_has_a_stamp_of_its_own(kind: str, load: Load, tmp_path: Path) -> None:
+    """A database holds many: each is stamped, read and refused by itself."""
+    built = {"one": "linear", "two": "lora_1"}
+    for name, model in {**built, "three": "linear"}.items():
+        with opened(kind, tmp_path, name) as store:
+            build_in(store, load(model))
+            if name in built:
+                pairlock.index.stamp(store, load(model))
+    for name, model in built.items():
+        with opened(kind, tmp_path, name) as store:
+            assert pairlock.index.check(store, load(model), prove=True)
+            other = load("lora_1" if model == "linear" else "linear")
+            assert refused(pairlock.index.check, store, other).kind is ErrorKind.SPACE
+    with opened(kind, tmp_path, "three") as store:
+        assert refused(pairlock.index.read, store).kind is ErrorKind.INDEX_NOT_STAMPED
+
+
+@pytest.mark.parametrize("kind", STORES)
 def test_other_metadata_stays(kind: str, load: Load, tmp_path: Path) -> None:
     """A stamp is written beside what somebody else wrote meanwhile by another client object."""
     with opened(kind, tmp_path) as store:

@@ -232,11 +232,22 @@ def test_a_figure_that_json_cannot_hold_is_not_written(figure: float) -> None:
         {"reason": "x" * MAX_ENTRY_BYTES},
         {"reason": "\ud800"},
         {"at": "yesterday"},
+        {"at": "2026-01-31T12:00:00+02:00"},
+        {"at": "2026-01-31T12:00:00"},
         {"write_id": "short"},
         {"subject": replace(subject(3), version=0)},
         {"origin": {"when": object()}},
     ],
-    ids=["large", "half-a-character", "time", "write-id", "version", "no-json"],
+    ids=[
+        "large",
+        "half-a-character",
+        "time",
+        "other-zone",
+        "no-zone",
+        "write-id",
+        "version",
+        "no-json",
+    ],
 )
 def test_what_could_not_be_read_back_is_not_written(changes: dict[str, Any]) -> None:
     """An entry that this release would refuse to read is refused when it is written."""

@@ -437,9 +437,16 @@ def test_the_command_prints_the_plan_and_changes_nothing(
 
 
 def test_a_base_is_found_by_its_digest_under_another_name(
-    registry: Registry, tiny_model: Path, linear_adapter: Path
+    registry: Registry,
+    tiny_model: Path,
+    tiny_other: Path,
+    linear_adapter: Path,
+    tmp_path: Path,
 ) -> None:
-    """A pinned version that was deleted is replaced by the same package; an archived one is not."""
+    """A pinned version that was deleted is replaced by the same package; an archived one is not.
+
+    The stages of every copy count, and not those of what took over the pinned name.
+    """
     registry.log(tiny_model, "minilm")
     registry.log(linear_adapter, "support", base=BASE)
     expected = vectors(ADAPTER)
@@ -447,8 +454,8 @@ def test_a_base_is_found_by_its_digest_under_another_name(
     digest = versions(registry.uri)["minilm"][0]
     registry.client.set_model_version_tag("minilm-copy", "1", DIGEST_TAG, digest)
 
-    def pairing() -> GateOutcome:
-        plan = plan_promotion("support", 1, to="staging")
+    def pairing(to: str = "staging", policy: Path | None = None) -> GateOutcome:
+        plan = plan_promotion("support", 1, to=to, policy=policy)
         return next(result.outcome for result in plan.gates if result.gate.value == "pairing")
 
     registry.client.transition_model_version_stage("minilm", "1", "Archived")
@@ -462,7 +469,23 @@ def test_a_base_is_found_by_its_digest_under_another_name(
     assert base.loaded_from == "models:/minilm-copy/1"
     assert vectors(ADAPTER) == expected
     assert promote("support", 1, to="staging").entry.sequence == 0
-    registry.client.delete_model_version("minilm-copy", "1")
+    registry.log(tiny_model, "second")
+    promoted = tmp_path / "promoted.toml"
+    promoted.write_text('[stages.production]\nbase_stages = ["production"]\n')
+    assert pairing("production", promoted) is GateOutcome.FAILED
+    promote("second", 1, to="production")
+    assert pairing("production", promoted) is GateOutcome.PASSED
+    for name in ("minilm-copy", "second"):
+        registry.client.transition_model_version_stage(name, "1", "Archived")
+    assert pairing("production") is GateOutcome.FAILED
+    for name in ("minilm-copy", "second"):
+        registry.client.delete_model_version(name, "1")
     with pytest.raises(PairlockError) as gone:
         plan_promotion("support", 1, to="production")
     assert gone.value.kind is ErrorKind.BASE_NOT_FOUND
+    registry.client.delete_registered_model("minilm")
+    registry.log(tiny_other, "minilm")
+    promote("minilm", 1, to="production")
+    registry.log(tiny_model, "third")
+    assert pairing("production") is GateOutcome.PASSED
+    assert pairing("production", promoted) is GateOutcome.FAILED

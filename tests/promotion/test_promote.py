@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from pairlock.errors import (
 )
 from pairlock.ledger import Act
 from pairlock.promotion import execute
+from support.indexes import build
 from support.registries import package_folder
 from support.stage_versions import FULL, LINEAR_1, LINEAR_2, LORA_1, LORA_2, OTHER, RESAVED, Stages
 
@@ -100,6 +102,25 @@ def test_the_verdict_says_whether_the_index_has_to_be_made_again(
     assert stages.aliases() == {"production": after}
 
 
+def test_a_named_index_has_to_answer_under_the_version(stages: Stages, tmp_path: Path) -> None:
+    """Its stamp counts, and not only what is in the stage now."""
+    model = pairlock.load(f"models:/{stages.name}/{LINEAR_1}")
+    index, folder = build(model), tmp_path / "index"
+    pairlock.index.stamp(index, model)
+    index.storage_context.persist(folder)
+    with pytest.raises(RefusedError) as refused:
+        stages.promote(OTHER, index=folder)
+    assert failed(refused.value) == ["index"]
+    done = stages.promote(LINEAR_2, index=folder)
+    gates = {gate.gate: gate.outcome for gate in done.entry.gates}
+    assert (gates["index"], gates["reindex"]) == ("passed", "passed")
+    with pytest.raises(RefusedError) as refused:
+        stages.promote(OTHER, index=folder)
+    assert failed(refused.value) == ["reindex", "index"]
+    stages.promote(OTHER, index=folder, reindex="done")
+    assert stages.aliases() == {"production": OTHER}
+
+
 def test_a_dry_run_prints_the_plan_and_changes_nothing(stages: Stages) -> None:
     """The printed plan is the one that is executed."""
     stages.promote(LINEAR_1)
@@ -171,6 +192,8 @@ def test_rollback_goes_back_step_by_step(stages: Stages) -> None:
     assert nothing.value.kind is ErrorKind.STAGE_EMPTY
     assert stages.snapshot() == before
     pairlock.rollback(stages.name, stage="production", to_entry=1)
+    with pytest.raises(AlreadyExistsError):
+        pairlock.rollback(stages.name, stage="production", to_entry=1)
     assert stages.aliases() == {"production": LINEAR_2}
     assert pairlock.history(stages.name).passed
 
@@ -197,6 +220,16 @@ def test_a_demotion_empties_a_stage_and_a_named_entry_fills_it_again(stages: Sta
         pairlock.rollback(stages.name, stage="production")
     pairlock.rollback(stages.name, stage="production", to_entry=0)
     assert stages.aliases() == {"production": LINEAR_1}
+
+
+def test_a_stage_whose_alias_is_gone_is_emptied_with_an_entry(stages: Stages) -> None:
+    """MLflow has nothing left to remove, and the history says all the same who emptied it."""
+    stages.promote(LINEAR_1)
+    stages.registry.client.delete_registered_model_alias(stages.name, "production")
+    done = pairlock.demote(stages.name, stage="production", reason="recalled")
+    assert (done.entry.act, done.entry.replaced.version) == (Act.DEMOTE, LINEAR_1)
+    assert (done.entry.state.stages, done.entry.reason) == ({}, "recalled")
+    assert pairlock.history(stages.name).passed
 
 
 def test_a_version_that_is_in_the_stage_is_not_promoted_again(stages: Stages) -> None:
@@ -295,12 +328,15 @@ def test_an_approval_is_of_one_version_for_one_stage(
 
 
 def test_a_stage_may_be_reached_from_another_one_only(stages: Stages) -> None:
-    """`from` is about what the version holds now."""
+    """`from` is about what the version holds now, and not about another one's stage."""
     write_policy('[stages.staging]\n[stages.production]\nfrom = ["staging"]\n')
     with pytest.raises(RefusedError) as refused:
         stages.promote(LINEAR_1)
     assert failed(refused.value) == ["from"]
     stages.promote(LINEAR_1, to="staging")
+    with pytest.raises(RefusedError) as refused:
+        stages.promote(LINEAR_2)
+    assert failed(refused.value) == ["from"]
     stages.promote(LINEAR_1)
     assert stages.aliases() == {"staging": LINEAR_1, "production": LINEAR_1}
 
@@ -323,7 +359,11 @@ def test_a_bypass_is_allowed_named_explained_and_stays_visible(stages: Stages) -
     assert run(*command, "--bypass", "age", "--reason", "outage").exit_code == 0
     stages.promote(LINEAR_2, bypass=["age"], reason="again")
     shown = run("history", stages.name).stdout
-    assert "outage" in shown
+    title, newest, oldest = shown.splitlines()[:3]
+    column = title.index("bypassed")
+    for number, row, reason in ((1, newest, "again"), (0, oldest, "outage")):
+        assert row.startswith(f"{number} ")
+        assert row[column:].split() == ["age", reason]
     outcomes = [
         gate.outcome
         for one in pairlock.history(stages.name).entries
@@ -331,6 +371,14 @@ def test_a_bypass_is_allowed_named_explained_and_stays_visible(stages: Stages) -
         if gate.gate == "age"
     ]
     assert outcomes == ["bypassed", "bypassed"]
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, math.nan, math.inf])
+def test_a_tolerance_is_a_number_that_the_ledger_can_keep(stages: Stages, tolerance: float) -> None:
+    """What would let everything through, or could not be recorded, is refused at once."""
+    with pytest.raises(InvalidInputError) as refused:
+        stages.promote(LINEAR_1, no_regression=["ndcg@10"], tolerance=tolerance)
+    assert refused.value.kind is ErrorKind.ARGUMENT_INVALID
 
 
 def test_wrong_bytes_are_never_promoted(registry: Any, tiny_model: Path, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ Written against MLflow 3.17.
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ class LoggedMetric:
     """As MLflow has it: without `@`."""
 
     value: float
+    """As it was logged, NaN and infinities too."""
+
     at_ms: int
     """When it was taken, in ms since 1970, as it was logged."""
 
@@ -124,13 +128,14 @@ def read_model_metrics(name: str, version: int) -> tuple[LoggedMetric, ...]:
         UnavailableError: the registry did not answer.
     """
     with _translated():
-        model = _logged_model(client_of_a_registry(), name, version)
+        client = client_of_a_registry()
+        model = _logged_model(client, name, version)
         if model is None:
             return ()
         return tuple(
             LoggedMetric(
                 name=str(metric.key),
-                value=float(metric.value),
+                value=_value(client, metric),
                 at_ms=int(metric.timestamp),
                 dataset_name=metric.dataset_name or None,
                 dataset_digest=metric.dataset_digest or None,
@@ -139,6 +144,23 @@ def read_model_metrics(name: str, version: int) -> tuple[LoggedMetric, ...]:
             )
             for metric in model.metrics or ()
         )
+
+
+def _value(client: Any, metric: Any) -> float:
+    """A metric's value as it was logged.
+
+    MLflow keeps infinities as the largest floats, and NaN as 0, which would be the best loss there
+    is. Of a run's metric it keeps that it is NaN, and of a logged model's it does not.
+    """
+    value = float(metric.value)
+    if abs(value) == sys.float_info.max:
+        return math.copysign(math.inf, value)
+    if value == 0:
+        for logged in client.get_metric_history(metric.run_id, metric.key):
+            is_this = (logged.timestamp, logged.step) == (metric.timestamp, metric.step)
+            if is_this and math.isnan(logged.value):
+                return math.nan
+    return value
 
 
 def _logged_model(client: Any, name: str, version: int) -> Any:

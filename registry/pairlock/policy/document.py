@@ -44,8 +44,8 @@ class Requirement:
         return mlflow_metric_name(self.metric), self.operator
 
     def holds(self, value: float) -> bool:
-        """Whether a value reaches the bound; NaN never does."""
-        return bool(_OPERATORS[self.operator](value, self.bound))
+        """Whether a value reaches the bound; NaN and infinities never do."""
+        return math.isfinite(value) and bool(_OPERATORS[self.operator](value, self.bound))
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -83,8 +83,9 @@ class NoRegression:
         return mlflow_metric_name(self.metric)
 
     def holds(self, value: float, holder: float) -> bool:
-        """Whether a value is good enough beside the holder's; NaN never is."""
-        return value >= holder - self.tolerance
+        """Whether a value is good enough beside the holder's; NaN and infinities never are."""
+        are_numbers = math.isfinite(value) and math.isfinite(holder)
+        return are_numbers and value >= holder - self.tolerance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,10 +68,18 @@ def read_stored_policy(text: str, *, where: str) -> Policy:
         FormatError: it is no policy; every problem is listed.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise _invalid(where, [_problem("the text", "JSON", str(error))]) from error
     return _read(data, where)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's keys, each once, as in TOML: of two rules it would not be clear which holds."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"a key is there twice among {', '.join(key for key, _ in pairs)}"[:200])
+    return found
 
 
 def _read(data: Any, where: str) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -179,8 +180,8 @@ def regression_gate(
         )
         figures[rule.metric] = {
             **_figure(own),
-            "holder": other.value,
-            "change": change,
+            "holder": _json_number(other.value),
+            "change": _json_number(change),
             "tolerance": rule.tolerance,
         }
     judge = _failed if failed else _passed
@@ -360,10 +361,15 @@ def _on(measured: Measured) -> str:
 
 def _figure(measured: Measured) -> dict[str, Any]:
     return {
-        "value": measured.value,
+        "value": _json_number(measured.value),
         "dataset_digest": measured.dataset_digest,
         "measured_at_ms": measured.at_ms,
     }
+
+
+def _json_number(value: float) -> float | str:
+    """NaN and infinities as text: JSON, and so the ledger, has no such numbers."""
+    return value if math.isfinite(value) else str(value)
 
 
 def _passed(gate: Gate, detail: str, figures: Mapping[str, Any] | None = None) -> GateResult:
