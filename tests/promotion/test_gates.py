@@ -202,6 +202,8 @@ def test_a_version_has_to_be_old_enough(hours: float, outcome: GateOutcome) -> N
     now = 1_000 * HOUR_MS
     assert gates.age_gate(int(now - hours * HOUR_MS), now, policy).outcome is outcome
     assert gates.age_gate(now, now, StagePolicy()).outcome is SKIPPED
+    for unknown in (None, 0):
+        assert gates.age_gate(unknown, now, policy).outcome is FAILED
 
 
 @pytest.mark.parametrize(

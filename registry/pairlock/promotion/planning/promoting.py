@@ -62,7 +62,7 @@ def plan_promotion(
         spaces=found.manifest.spaces,
         base=base_facts(found.manifest.base),
         stages=stages_of(opened.state, version),
-        created_ms=found.located.created_ms or 0,
+        created_ms=found.located.created_ms,
         now_ms=int(time.time() * 1000),
         measured=measured_of(found.located, digest) if asked.metrics else (),
         holder=holder_facts(name, held, settings) if asked.policy.no_regression else None,

@@ -129,7 +129,7 @@ def plan_sending(
         base=standing,
         stages=stages_of(opened.state, version)
         | (frozenset() if own.there is None else stages_of(there.state, own.there)),
-        created_ms=found.located.created_ms or 0,
+        created_ms=found.located.created_ms,
         now_ms=int(time.time() * 1000),
         measured=_measured(found, own, destination, settings) if asked.metrics else (),
         holder=_holder(name, held, destination, settings) if asked.policy.no_regression else None,

@@ -188,11 +188,13 @@ def regression_gate(
     return judge(gate, "; ".join(words), figures)
 
 
-def age_gate(created_ms: int, now_ms: int, policy: StagePolicy) -> GateResult:
+def age_gate(created_ms: int | None, now_ms: int, policy: StagePolicy) -> GateResult:
     """The version has been registered for long enough."""
     gate = Gate.AGE
     if not policy.min_age_hours:
         return _skipped(gate, "the policy names no age")
+    if not created_ms:  # MLflow writes 0 for what it does not know
+        return _failed(gate, "the registry does not say when it was registered")
     hours = (now_ms - created_ms) / _HOUR_MS
     detail = f"registered {hours:.1f} hours ago; the policy wants {policy.min_age_hours:g}"
     figures = {"hours": round(hours, 3)}

@@ -31,8 +31,8 @@ class Examined:
     stages: frozenset[str]
     """The stages that the version holds now."""
 
-    created_ms: int
-    """When it was registered, in ms since 1970."""
+    created_ms: int | None
+    """When it was registered, in ms since 1970; None where the registry does not say."""
 
     now_ms: int
     """In ms since 1970."""
