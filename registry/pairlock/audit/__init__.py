@@ -1,0 +1,1 @@
+"""Finds what is wrong in a registry, or is going to be."""

@@ -1,0 +1,1 @@
+"""How two versions differ: files, base, encode settings, metrics, hints, spaces."""

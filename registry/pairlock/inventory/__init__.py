@@ -1,0 +1,21 @@
+"""What a whole registry holds: models, versions, their packages, their ledgers."""
+
+from pairlock.inventory.facts import (
+    Inventory,
+    LedgerFacts,
+    ModelFacts,
+    PackageFacts,
+    PackageState,
+    PinFacts,
+    VersionFacts,
+)
+
+__all__ = [
+    "Inventory",
+    "LedgerFacts",
+    "ModelFacts",
+    "PackageFacts",
+    "PackageState",
+    "PinFacts",
+    "VersionFacts",
+]

@@ -1,0 +1,191 @@
+"""What a whole registry holds, as compact data: nothing of a manifest that nobody asks for.
+
+Ten thousand versions fit into some hundred MB: names, digests and locations that many versions
+share are one object each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pairlock.errors import Finding
+from pairlock.ledger import State
+from pairlock.manifest import BaseOrigin, Kind, Spaces
+
+
+class PackageState(StrEnum):
+    """What was found where a version's bytes should lie."""
+
+    THERE = "there"
+    """Its manifest was read, now or earlier under the same digest, and it is still there."""
+
+    FOREIGN = "foreign"
+    """Another flavor logged it."""
+
+    MISSING = "missing"
+    """No manifest lies there."""
+
+    UNREADABLE = "unreadable"
+    """A manifest lies there that this release cannot read."""
+
+    UNREACHABLE = "unreachable"
+    """The store did not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinFacts:
+    """The base that a version is pinned to."""
+
+    uri: str
+    origin: BaseOrigin
+    tree_digest: str
+    package_digest: str | None
+    """None when the base is no Pairlock package."""
+
+    dimension: int | None
+    """None where only the version's tags are known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFacts:
+    """What an audit asks of one manifest. Versions with one digest share one object."""
+
+    digest: str
+    """Package digest of the manifest that was read."""
+
+    kind: Kind
+    dimension: int
+    """Components of a vector."""
+
+    input_dimension: int | None
+    """Components that an adapter takes; None for a full model, and where PEFT does not say."""
+
+    spaces: Spaces
+    base: PinFacts | None
+    """None for a full model."""
+
+    libraries: Mapping[str, str]
+    """Distribution to version, as installed when the package was made."""
+
+    files: int
+    size_bytes: int
+    """Of the payload."""
+
+    foreign_classes: tuple[str, ...]
+    """Classes of other packages that it needs, such as `acme.modules:Gate`."""
+
+    device_order: tuple[str, ...]
+    """Device types that the hints name, best first."""
+
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFacts:
+    """One registered version."""
+
+    name: str
+    version: int
+    state: str
+    """As `catalog.VersionState.state`: `ready`, `archived`, or another status of MLflow's."""
+
+    legacy_stage: str | None
+    """MLflow's legacy stage, in small letters; None for none."""
+
+    created_ms: int
+    """In ms since 1970, by the registry's clock."""
+
+    model_id: str | None
+    """The logged model that it was registered from."""
+
+    location: str
+    """Where its bytes lie, for `open_store`."""
+
+    tags: Mapping[str, str]
+    """Its `pairlock.*` tags."""
+
+    package_state: PackageState
+    package: PackageFacts | None
+    """None unless a manifest was read."""
+
+    findings: tuple[Finding, ...] = ()
+    """Everything in which the stored bytes are not what the manifest says, as far as was looked:
+    names and sizes always, every byte where that was asked for."""
+
+    problem: str = ""
+    """Why nothing is known of the package, in words."""
+
+    @property
+    def uri(self) -> str:
+        """What it is loaded as."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFacts:
+    """What the ledger of a registered model says."""
+
+    location: str
+    state: State
+    """Who holds which stage."""
+
+    entries: int
+    """How many there are."""
+
+    ever_held: frozenset[str]
+    """Stages that the ledger has spoken of."""
+
+    findings: tuple[Finding, ...] = ()
+    """Everything in which it is not what was written."""
+
+    problem: str = ""
+    """Why it could not be read, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """One registered model."""
+
+    name: str
+    created_ms: int
+    aliases: Mapping[str, int]
+    tags: Mapping[str, str]
+    ledger: LedgerFacts | None
+    """None where nothing was ever promoted."""
+
+    versions: tuple[VersionFacts, ...]
+    """In the order of their numbers."""
+
+    def version(self, number: int) -> VersionFacts | None:
+        """The version of this number; None when it is not there."""
+        return next((one for one in self.versions if one.version == number), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """A registry, as it was looked at."""
+
+    registry: str
+    """Its address, without credentials."""
+
+    at_ms: int
+    """When it was looked at, in ms since 1970."""
+
+    models: tuple[ModelFacts, ...]
+    """By name."""
+
+    complete: bool = True
+    """False when it was stopped, or the registry went away, before the end."""
+
+    problem: str = ""
+    """Why it is not complete, in words."""
+
+    orphans: tuple[str, ...] = field(default=())
+    """Ids of Pairlock's logged models that no version was registered from."""
+
+    def versions(self) -> Iterator[VersionFacts]:
+        """Every version, by model and number."""
+        for model in self.models:
+            yield from model.versions

@@ -1,0 +1,1 @@
+"""What stands on a version, and what a version stands on."""
