@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pairlock.auditing.baseline import NEED_VECTORS
 from pairlock.auditing.baseline_files import read_baseline_file
-from pairlock.auditing.filters import Filters, VersionKey, named_models, selected_versions
-from pairlock.auditing.findings import AuditFinding
+from pairlock.auditing.filters import Filters, named_models, selected_versions
 from pairlock.auditing.result import Audit, AuditOptions, assemble
 from pairlock.errors import ErrorKind, NotFoundError
-from pairlock.inventory import Inventory, ModelFacts, VersionFacts
+from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
 
 
@@ -28,6 +26,8 @@ def audit(
     baseline: str | Path | None = None,
     deep: bool = False,
     golden: bool = False,
+    policy: str | Path | None = None,
+    allow: Iterable[str] = (),
     jobs: int | None = None,
     remembered: bool = True,
     progress: Progress = SILENT,
@@ -49,6 +49,9 @@ def audit(
         baseline: a file of accepted findings.
         deep: hash every byte of every version, or of the models of the versions asked for.
         golden: recompute the golden vectors, in float32 on the CPU.
+        policy: the policy's file, by which holders of stages are judged; else as
+            `pairlock.promote` finds it.
+        allow: classes of other packages that may run, for `golden`; as `pairlock.load`.
         jobs: how many requests at once; None: a number that suits most stores.
         remembered: use what an earlier audit on this machine read of versions that did not change.
         progress: told about the work.
@@ -59,11 +62,14 @@ def audit(
         registry went away half-way.
 
     Raises:
-        InvalidInputError: a filter or the baseline cannot be.
+        InvalidInputError: a filter, the baseline or the policy cannot be.
+        FormatError: the policy cannot be read.
         NotFoundError: there is no model of a name.
         UnavailableError: the registry cannot be reached at all.
         StorageError: the baseline cannot be read.
     """
+    from pairlock.auditing.auditing import judge_inventory
+
     filters = Filters.of(
         models=models, stages=stages, bases=bases, kinds=kinds, codes=codes, severity=severity
     )
@@ -72,10 +78,20 @@ def audit(
         filters=filters,
         deep=deep,
         golden=golden,
+        policy=None if policy is None else str(policy),
         baseline=None if baseline is None else str(baseline),
     )
     inventory = _look(options, jobs=jobs, remembered=remembered, progress=progress, stop=stop)
-    findings = _judge(inventory, options, progress)
+    versions = selected_versions(inventory, filters)
+    findings = judge_inventory(
+        inventory,
+        policy=None if policy is None else Path(policy),
+        deep=deep,
+        golden=golden,
+        wanted=lambda version: (version.name, version.version) in versions,
+        allow=allow,
+        progress=progress,
+    )
     return assemble(inventory, findings, options=options, baseline=accepted)
 
 
@@ -110,21 +126,6 @@ def _look(
     return overlaid(whole, part)
 
 
-def _judge(
-    inventory: Inventory, options: AuditOptions, progress: Progress
-) -> tuple[AuditFinding, ...]:
-    from pairlock.auditing.auditing import judge_inventory
-
-    narrow = options.filters.narrow_versions
-    findings = judge_inventory(inventory, golden=options.golden and not narrow, progress=progress)
-    if not options.golden or not narrow:
-        return findings
-    some = restricted(inventory, selected_versions(inventory, options.filters))
-    vectors = judge_inventory(some, golden=True, progress=progress)
-    # without the rest of the registry, nothing else that is found there need be so
-    return (*findings, *(one for one in vectors if one.code in NEED_VECTORS))
-
-
 def overlaid(whole: Inventory, part: Inventory) -> Inventory:
     """The whole inventory with those versions of it that were looked at more closely.
 
@@ -144,16 +145,6 @@ def overlaid(whole: Inventory, part: Inventory) -> Inventory:
         complete=whole.complete and part.complete,
         problem=whole.problem or part.problem,
     )
-
-
-def restricted(inventory: Inventory, versions: frozenset[VersionKey]) -> Inventory:
-    """The inventory with these versions only."""
-    models: list[ModelFacts] = []
-    for model in inventory.models:
-        kept = tuple(one for one in model.versions if (model.name, one.version) in versions)
-        if kept:
-            models.append(replace(model, versions=kept))
-    return replace(inventory, models=tuple(models))
 
 
 def _require_named(inventory: Inventory, filters: Filters) -> None:

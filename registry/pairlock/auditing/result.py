@@ -91,6 +91,9 @@ class AuditOptions:
     filters: Filters = field(default_factory=Filters)
     deep: bool = False
     golden: bool = False
+    policy: str | None = None
+    """The policy's file, where one was named."""
+
     baseline: str | None = None
     """The file of accepted findings."""
 
@@ -100,6 +103,7 @@ class AuditOptions:
             **self.filters.to_dict(),
             "deep": self.deep,
             "golden": self.golden,
+            "policy": self.policy,
             "baseline": self.baseline,
         }
 

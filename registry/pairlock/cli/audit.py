@@ -14,8 +14,9 @@ import typer
 from pairlock.auditing.codes import Severity
 from pairlock.cli import exit_codes
 from pairlock.cli.audit_output import AuditFormat, document, fix_lines
+from pairlock.cli.options import AllowClass
 from pairlock.cli.output import Format, Output
-from pairlock.cli.stage_options import DryRun
+from pairlock.cli.stage_options import DryRun, PolicyFile
 from pairlock.cli.stopping import stoppable
 from pairlock.errors import ErrorKind, InvalidInputError
 
@@ -104,6 +105,8 @@ def audit(
         bool,
         typer.Option("--golden", help="Recompute the golden vectors, in float32 on the CPU."),
     ] = False,
+    policy: PolicyFile = None,
+    allow_class: AllowClass = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Do what is safe about findings, then audit again.")
     ] = False,
@@ -137,6 +140,8 @@ def audit(
                 baseline=baseline,
                 deep=deep,
                 golden=golden,
+                policy=policy,
+                allow=allow_class or (),
                 jobs=jobs,
                 remembered=not no_memory,
                 progress=progress,
@@ -185,17 +190,18 @@ def _fixed(
 ) -> tuple[Audit, dict[str, Any]]:
     """Plan, act unless told not to, and look again."""
     from pairlock.auditing.fixing import execute_fixes, plan_fixes
+    from pairlock.config import current_settings
 
-    plan = plan_fixes(found.inventory, found.findings)
-    done = None
-    if not dry_run and found.complete:
-        done = execute_fixes(plan, console.progress())
+    settings = current_settings()
+    plan = plan_fixes(found.inventory, found.findings, settings=settings)
+    act = not dry_run and found.complete
+    done = execute_fixes(plan, settings=settings, progress=console.progress()) if act else ()
     for line in fix_lines(plan, done):
         console.say(line)
     if not found.complete:
         console.say("nothing was mended: the audit is not complete")
-    fixes = {"planned": plan.to_dict(), "done": None if done is None else done.to_dict()}
-    return (found if done is None else looked()), fixes
+    fixes = {"plan": plan.to_dict(), "done": [one.to_dict() for one in done]}
+    return (looked() if done else found), fixes
 
 
 def _writing(

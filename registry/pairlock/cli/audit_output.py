@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pairlock.auditing.plain import plain
 from pairlock.cli.wrapping import labelled, wrapped_columns
@@ -15,6 +15,7 @@ from pairlock.cli.wrapping import labelled, wrapped_columns
 if TYPE_CHECKING:
     from pairlock.auditing.baseline import BaselineEntry
     from pairlock.auditing.findings import AuditFinding
+    from pairlock.auditing.fixing import Fixed, FixPlan
     from pairlock.auditing.result import Audit, AuditRow
 
 _TITLES = ("version", "kind", "base", "base is", "stages", "worst", "findings")
@@ -28,16 +29,6 @@ class AuditFormat(StrEnum):
     JSON = "json"
     CSV = "csv"
     SARIF = "sarif"
-
-
-class Told(Protocol):
-    """What is planned, or was done, about findings."""
-
-    def lines(self) -> Sequence[str]:
-        """For a person."""
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """As JSON data."""
 
 
 def document(audit: Audit, format: AuditFormat, *, fixes: Mapping[str, Any] | None = None) -> str:
@@ -152,12 +143,17 @@ def _entry(entry: BaselineEntry) -> str:
     )
 
 
-def fix_lines(planned: Told, done: Told | None) -> Iterable[str]:
-    """What is planned about findings, and what was done."""
-    yield from (f"plan      {plain(line)}" for line in planned.lines() or ("nothing to do",))
-    if done is not None:
-        yield from (f"done      {plain(line)}" for line in done.lines())
-    yield ""
+def fix_lines(plan: FixPlan, done: Iterable[Fixed]) -> Iterator[str]:
+    """What is planned about findings, and what was done, in lines."""
+    for fix in plan.fixes:
+        yield f"plan      {plain(fix.what)}"
+    if not plan.fixes:
+        yield "plan      nothing can be mended without a person"
+    if plan.left:
+        yield f"left      {len(plan.left)} findings are somebody's to settle; each says what to do"
+    for one in done:
+        word = "done" if one.done else "NOT DONE"
+        yield f"{word:<9} {plain(one.fix.what)}: {plain(one.detail)}"
 
 
 def _json(data: Any) -> str:
