@@ -95,7 +95,10 @@ def write_whole(target: Path, content: bytes, *, replace: bool) -> None:
             target = target.resolve()  # a link goes on leading there
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
         try:
-            aside.write_bytes(content)
+            with aside.open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
             if replace:
                 aside.replace(target)
             else:

@@ -99,7 +99,11 @@ def _result(finding: AuditFinding, rule: int) -> dict[str, Any]:
         "level": finding.severity.value,
         "message": {"text": _message(finding)},
         "locations": [_location(finding)],
-        "partialFingerprints": {FINGERPRINT: finding.fingerprint},
+        "partialFingerprints": {
+            FINGERPRINT: finding.fingerprint,
+            # the only one that GitHub reads; it would hash a line of source otherwise
+            "primaryLocationLineHash": f"{finding.fingerprint}:1",
+        },
         "properties": {
             "model": finding.model,
             "version": finding.version,
