@@ -29,7 +29,7 @@ from pairlock.cli.app import app
 from pairlock.errors import AlreadyExistsError, ErrorKind, Finding, NotFoundError, StorageError
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.staging import write_whole
-from support.inventories import finding, findings, registry
+from support.audited import finding, findings, registry
 
 UNTIL = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)).isoformat()
 ERRORS = findings()

@@ -11,7 +11,7 @@ from pairlock.auditing.codes import Code, Severity
 from pairlock.auditing.filters import Filters, selected_versions, selects
 from pairlock.auditing.result import Audit, AuditOptions, assemble
 from pairlock.errors import ErrorKind, InvalidInputError
-from support.inventories import digest, finding, findings, model, pin, registry, version
+from support.audited import digest, finding, findings, model, pin, registry, version
 
 BASES = {("minilm", 1), ("minilm", 2)}
 ADAPTERS = {("support", 1), ("support", 2), ("support", 3)}

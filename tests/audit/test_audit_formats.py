@@ -19,7 +19,7 @@ from pairlock.auditing.formats.spreadsheet import COLUMNS, csv_text
 from pairlock.auditing.result import Audit, AuditOptions, assemble
 from pairlock.cli.audit_output import table_lines
 from pairlock.cli.wrapping import cells
-from support.inventories import TODAY, finding, findings, inventory, model, registry, version
+from support.audited import TODAY, finding, findings, inventory, model, registry, version
 
 HOSTILE = '=HYPERLINK("http://x")\r\n\x1b[31m\u202e<script>[a](b)'
 

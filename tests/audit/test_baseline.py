@@ -28,7 +28,7 @@ from pairlock.auditing.filters import Filters
 from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.result import AuditOptions, assemble
 from pairlock.errors import ErrorKind, InvalidInputError
-from support.inventories import TODAY, finding, findings, registry
+from support.audited import TODAY, finding, findings, registry
 
 MOVED = finding(Code.BASE_MOVED)
 DRIFT = finding(Code.LIBRARY_DRIFT, severity=Severity.WARNING, place="torch")
