@@ -70,6 +70,21 @@ def test_versions_are_chosen_by_their_base(base: str, expected: set[int]) -> Non
     assert chosen(bases=[base]) == {("support", number) for number in expected}
 
 
+def test_mlflows_legacy_stages_are_stages_too() -> None:
+    """What `models:/name/Production` loads is in production; what is archived is in no stage."""
+    old = model(
+        "old",
+        version("old", 1, legacy_stage="production"),
+        version("old", 2, legacy_stage="archived"),
+        ledger=None,
+    )
+    whole = replace(registry(), models=(old,))
+    wanted = Filters.of(stages=["production", "archived"])
+    assert selected_versions(whole, wanted) == {("old", 1)}
+    audit = assemble(whole, (), options=AuditOptions(filters=wanted))
+    assert audit.summary.stages == {"production": 1}
+
+
 def test_a_base_is_the_same_under_another_name() -> None:
     """Who asks for a version finds what stands on its bytes, whatever name was pinned."""
     whole = registry()

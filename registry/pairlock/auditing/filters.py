@@ -33,7 +33,7 @@ class Filters:
     """Registered names, or patterns of them as a shell has them: `support-*`."""
 
     stages: tuple[str, ...] = ()
-    """Held by the ledger or by MLflow's alias."""
+    """Held by the ledger, by MLflow's alias, or as MLflow's legacy stage."""
 
     bases: tuple[str, ...] = ()
     """URIs as they are pinned, patterns of them, `models:/name@alias` for the version that it is

@@ -19,6 +19,10 @@ KINDS = (*(kind.value for kind in Kind), FOREIGN, UNKNOWN)
 """Everything that `kind_of` says."""
 
 
+_LEGACY_STAGES = frozenset({"staging", "production"})
+"""The others of MLflow's say that a version is in use nowhere."""
+
+
 class Pin(NamedTuple):
     """The base that a version names."""
 
@@ -37,10 +41,14 @@ class Holding:
     aliases: tuple[str, ...] = ()
     """By MLflow's aliases."""
 
+    legacy_stage: str | None = None
+    """MLflow's legacy stage, where it is one that a version is used in."""
+
     @property
     def names(self) -> tuple[str, ...]:
-        """Both."""
-        return tuple(sorted({*self.stages, *self.aliases}))
+        """All of them."""
+        legacy = () if self.legacy_stage is None else (self.legacy_stage,)
+        return tuple(sorted({*self.stages, *self.aliases, *legacy}))
 
 
 def kind_of(version: VersionFacts) -> str:
@@ -92,7 +100,14 @@ def holdings(model: ModelFacts) -> Mapping[int, Holding]:
             stages.setdefault(held.version, []).append(stage)
     for alias, number in sorted(model.aliases.items()):
         aliases.setdefault(number, []).append(alias)
+    legacy = {
+        version.version: version.legacy_stage
+        for version in model.versions
+        if version.legacy_stage in _LEGACY_STAGES
+    }
     return {
-        number: Holding(tuple(stages.get(number, ())), tuple(aliases.get(number, ())))
-        for number in sorted({*stages, *aliases})
+        number: Holding(
+            tuple(stages.get(number, ())), tuple(aliases.get(number, ())), legacy.get(number)
+        )
+        for number in sorted({*stages, *aliases, *legacy})
     }

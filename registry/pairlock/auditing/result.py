@@ -133,11 +133,19 @@ class AuditRow:
     aliases: tuple[str, ...]
     """By MLflow."""
 
+    legacy_stage: str | None
+    """MLflow's legacy stage, where it is one that a version is used in."""
+
     severity: Severity | None
     """The worst of its open findings; None for none."""
 
     codes: tuple[Code, ...]
     """Of its open findings, the worst first."""
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """All stages that the version is in, whoever says so."""
+        return Holding(self.stages, self.aliases, self.legacy_stage).names
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON data."""
@@ -151,6 +159,7 @@ class AuditRow:
             "base_state": self.base_state.value,
             "stages": list(self.stages),
             "aliases": list(self.aliases),
+            "legacy_stage": self.legacy_stage,
             "severity": None if self.severity is None else self.severity.value,
             "codes": [code.value for code in self.codes],
         }
@@ -164,7 +173,7 @@ class AuditSummary:
     versions: int
     kinds: Mapping[str, int]
     stages: Mapping[str, int]
-    """Versions in each stage, by the ledger or an alias."""
+    """Versions in each stage, by the ledger, an alias or MLflow's legacy stage."""
 
     severities: Mapping[Severity, int]
     """Open findings."""
@@ -353,6 +362,7 @@ def _rows(
                 base_state=_base_state(version, base_codes.get(key, []), there),
                 stages=holding.stages,
                 aliases=holding.aliases,
+                legacy_stage=holding.legacy_stage,
                 severity=found[0].severity if found else None,
                 codes=tuple(dict.fromkeys(one.code for one in found)),
             )
@@ -388,7 +398,7 @@ def _summary(
     rows: tuple[AuditRow, ...], shown: Iterable[AuditFinding], accepted: int
 ) -> AuditSummary:
     kinds = Counter(row.kind for row in rows)
-    stages = Counter(name for row in rows for name in {*row.stages, *row.aliases})
+    stages = Counter(name for row in rows for name in row.stage_names)
     severities = Counter(finding.severity for finding in shown)
     return AuditSummary(
         models=len({row.model for row in rows}),

@@ -71,7 +71,7 @@ def table_lines(audit: Audit, *, width: int) -> Iterator[str]:
 
 
 def _row(row: AuditRow) -> tuple[str, ...]:
-    by_hand = [f"({alias})" for alias in row.aliases if alias not in row.stages]
+    by_hand = [f"({name})" for name in row.stage_names if name not in row.stages]
     return (
         plain(f"{row.model}/{row.version}"),
         row.kind,

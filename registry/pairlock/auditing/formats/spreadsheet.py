@@ -21,6 +21,7 @@ COLUMNS = (
     "base_state",
     "stages",
     "aliases",
+    "legacy_stage",
     "severity",
     "code",
     "stage",
@@ -65,7 +66,7 @@ def _lines(audit: Audit) -> Iterator[tuple[object, ...]]:
             yield (*_version(row), *_finding(one))
     for (model, version), others in found.items():  # of no version that has a row
         for other in others:
-            yield (model, version, *[None] * 7, *_finding(other))
+            yield (model, version, *[None] * 8, *_finding(other))
 
 
 def _version(row: AuditRow) -> tuple[object, ...]:
@@ -79,6 +80,7 @@ def _version(row: AuditRow) -> tuple[object, ...]:
         row.base_state,
         " ".join(row.stages),
         " ".join(row.aliases),
+        row.legacy_stage,
     )
 
 
