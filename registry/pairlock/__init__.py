@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pairlock import index
     from pairlock.api import load, log_model
+    from pairlock.auditing.acts import audit
+    from pairlock.auditing.result import Audit
     from pairlock.carrying import Carried, export_packages, import_packages
     from pairlock.errors import (
         AlreadyExistsError,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlreadyExistsError",
+    "Audit",
     "Carried",
     "ConflictError",
     "ErrorKind",
@@ -91,6 +94,7 @@ __all__ = [
     "Verification",
     "adopt",
     "approve",
+    "audit",
     "demote",
     "evaluate",
     "execute",
@@ -115,10 +119,12 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Audit": "pairlock.auditing.result",
     "Carried": "pairlock.carrying",
     "Evaluation": "pairlock.evaluation.evaluating",
     "Profile": "pairlock.profiling",
     "Pulled": "pairlock.pulling",
+    "audit": "pairlock.auditing.acts",
     "evaluate": "pairlock.evaluation.evaluating",
     "export_packages": "pairlock.carrying",
     "guard": "pairlock.index.guarding",

@@ -106,6 +106,8 @@ class ErrorKind(StrEnum):
     INDEX_STAMP_INVALID = "index-stamp-invalid"
     DATASET_INVALID = "dataset-invalid"
     DESTINATION = "destination"
+    # audit
+    BASELINE_INVALID = "baseline-invalid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ def test_all_lists_what_is_public() -> None:
     """The public names are exactly these; another one is a decision, and so is one less."""
     assert sorted(pairlock.__all__) == [
         "AlreadyExistsError",
+        "Audit",
         "Carried",
         "ConflictError",
         "ErrorKind",
@@ -83,6 +84,7 @@ def test_all_lists_what_is_public() -> None:
         "Verification",
         "adopt",
         "approve",
+        "audit",
         "demote",
         "evaluate",
         "execute",

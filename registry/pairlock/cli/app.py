@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from pairlock.cli import (
+    audit,
     cache,
     carry,
     doctor,
@@ -66,7 +67,8 @@ def _command(group: typer.Typer, run: Callable[..., int]) -> None:
 
     @functools.wraps(run)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        output = Output(Format(kwargs["format"]))
+        # some commands write more formats than an error has
+        output = Output(Format.JSON if kwargs["format"] == Format.JSON else Format.HUMAN)
         code = exit_codes.DONE
         try:
             try:
@@ -98,6 +100,7 @@ for _run in (
     history.history,
     history.repair,
     evaluate.evaluate,
+    audit.audit,
     pull.pull,
     carry.export,
     carry.import_,

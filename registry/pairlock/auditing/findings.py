@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pairlock.audit.codes import Code, Severity
+from pairlock.auditing.codes import Code, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
