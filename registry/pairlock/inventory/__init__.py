@@ -1,6 +1,7 @@
 """What a whole registry holds: models, versions, their packages, their ledgers."""
 
 from pairlock.inventory.facts import (
+    ForeignFacts,
     Inventory,
     LedgerFacts,
     ModelFacts,
@@ -11,6 +12,7 @@ from pairlock.inventory.facts import (
 )
 
 __all__ = [
+    "ForeignFacts",
     "Inventory",
     "LedgerFacts",
     "ModelFacts",
