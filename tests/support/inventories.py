@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pairlock.catalog import HEAD_TAG, LEDGER_TAG
+from pairlock.catalog import HEAD_TAG, LEDGER_TAG, read_evidence, registered_model
+from pairlock.config import current_settings
 from pairlock.inventory import (
     Inventory,
     LedgerFacts,
@@ -20,8 +21,11 @@ from pairlock.inventory import (
 )
 from pairlock.inventory.tags import version_tags
 from pairlock.ledger import Held, State
-from pairlock.manifest import BaseOrigin, Kind, Spaces
+from pairlock.manifest import BaseOrigin, Kind, Manifest, Spaces
+from pairlock.packages import read_package_manifest
 from pairlock.profiling import PROFILE_TAG
+from pairlock.promotion.facts.opened import open_model
+from pairlock.resolution import resolve
 
 LIBRARIES = {
     "sentence-transformers": "6.2.0",
@@ -74,6 +78,80 @@ def adapter(seed: str, base: VersionFacts | PinFacts, **changes: Any) -> Package
         "files": 3,
     }
     return full(seed, dimension=pin.dimension or 32, **(facts | changes))
+
+
+def read_package(manifest: Manifest, package_digest: str) -> PackageFacts:
+    """A real manifest as an inventory has it."""
+    pin, own = manifest.base, manifest.adapter
+    return PackageFacts(
+        digest=package_digest,
+        kind=manifest.kind,
+        dimension=manifest.dimension,
+        input_dimension=getattr(own, "in_features", None),
+        spaces=manifest.spaces,
+        base=None
+        if pin is None
+        else PinFacts(
+            uri=pin.uri,
+            origin=pin.origin,
+            tree_digest=pin.tree_digest,
+            package_digest=pin.package_digest,
+            dimension=pin.dimension,
+        ),
+        libraries=manifest.provenance.libraries,
+        files=len(manifest.files),
+        size_bytes=manifest.size_bytes,
+        foreign_classes=manifest.foreign_classes,
+        device_order=manifest.devices.order,
+        dtype=manifest.devices.dtype,
+    )
+
+
+def read_version(uri: str) -> VersionFacts:
+    """A real version of the registry in use, as an inventory has it."""
+    settings = current_settings()
+    located = resolve(uri, settings)
+    manifest, package_digest = read_package_manifest(located, settings=settings)
+    assert located.name is not None and located.version is not None
+    return version(
+        located.name,
+        located.version,
+        read_package(manifest, package_digest),
+        created_ms=located.created_ms,
+        location=located.location,
+        tags={
+            f"pairlock.{tag}": text
+            for tag, text in read_evidence(located.name, located.version, "pairlock.").items()
+        },
+    )
+
+
+def read_model(name: str, *numbers: int) -> ModelFacts:
+    """A real model of the registry in use, with its ledger, as an inventory has it."""
+    found = registered_model(name)
+    own = None
+    if LEDGER_TAG in found.tags and (opened := open_model(name)).head is not None:
+        assert opened.head is not None
+        projected = opened.anchor.sequence if opened.anchor else 0
+        own = LedgerFacts(
+            location=opened.ledger.location,
+            state=opened.state,
+            entries=opened.head.entry.sequence + 1,
+            ever_held=frozenset(opened.state.stages),
+            held_versions=frozenset(numbers),
+            projected=tuple(
+                opened.ledger.read(n).entry.state
+                for n in range(projected, opened.head.entry.sequence + 1)
+            ),
+        )
+    return ModelFacts(
+        name=name,
+        created_ms=found.created_ms,
+        aliases=found.aliases,
+        tags=found.tags,
+        ledger=own,
+        versions=tuple(read_version(f"models:/{name}/{number}") for number in numbers),
+    )
 
 
 def pin_to(base: VersionFacts, **changes: Any) -> PinFacts:

@@ -12,7 +12,7 @@ from pairlock.audit.rules.known import Known
 from pairlock.audit.rules.saying import of_version
 from pairlock.audit.rules.stages import stage_pairs
 from pairlock.audit.rules.view import View, digest_of, has_entries, held_stages
-from pairlock.catalog import ARCHIVED, READY
+from pairlock.catalog import ARCHIVED, DIGEST_TAG, READY
 from pairlock.inventory import ModelFacts, VersionFacts
 from pairlock.profiling import PROFILE_TAG
 
@@ -114,6 +114,8 @@ def _passed_over(model: ModelFacts, view: View) -> Iterator[AuditFinding]:
     ledger = model.ledger
     if ledger is None or not has_entries(ledger):
         return
+    if not ledger.held_versions.issuperset(held.version for _, held in held_stages(model)):
+        return  # the history was not read
     newest = max(
         (held for held in held_stages(model) if view.version(model.name, held[1].version)),
         key=lambda held: held[1].version,
@@ -176,10 +178,11 @@ def _never_profiled(model: ModelFacts, view: View) -> Iterator[AuditFinding]:
 
 def _is_profiled(version: VersionFacts) -> bool:
     """Whether a tag holds a profile of this package, and not of another one."""
+    digests = {digest_of(version), version.tags.get(DIGEST_TAG)}
     for name, text in version.tags.items():
         if name.startswith(PROFILE_TAG):
             try:
-                if json.loads(text)["package_digest"] == digest_of(version):
+                if json.loads(text)["package_digest"] in digests:
                     return True
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
