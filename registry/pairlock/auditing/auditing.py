@@ -1,33 +1,75 @@
-"""Judges an inventory."""
+"""An audit: what is read of a registry, and what is found out beside it, judged by the rules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from pairlock.auditing.copies import damaged_copies
 from pairlock.auditing.findings import AuditFinding
-from pairlock.errors import ErrorKind, UnsupportedError
+from pairlock.auditing.gathering import gather
+from pairlock.auditing.golden import recompute
+from pairlock.auditing.rules import in_order, judge
+from pairlock.auditing.rules.view import View
+from pairlock.config import Settings, current_settings
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
 
 
-def judge_inventory(
+def audit(
     inventory: Inventory,
     *,
-    policy: Path | None = None,  # noqa: ARG001 - the interface's
-    deep: bool = False,  # noqa: ARG001
-    golden: bool = False,  # noqa: ARG001
-    wanted: Callable[[VersionFacts], bool] = lambda _version: True,  # noqa: ARG001
-    allow: Iterable[str] = (),  # noqa: ARG001
-    progress: Progress = SILENT,  # noqa: ARG001
+    settings: Settings | None = None,
+    policy: Path | None = None,
+    deep: bool = False,
+    golden: bool = False,
+    wanted: Callable[[VersionFacts], bool] = lambda _version: True,
+    allow: Iterable[str] = (),
+    progress: Progress = SILENT,
 ) -> tuple[AuditFinding, ...]:
-    """Everything that is wrong in an inventory.
+    """Judge a registry. Nothing is changed.
+
+    Args:
+        inventory: the registry as it was read. For `deep` it has to be read so too: its findings
+            are about the bytes of packages, and those here about bases elsewhere and the cache.
+        settings: of this process; None for those of the environment.
+        policy: the policy's file; else as `pairlock.promote`.
+        deep: whether every byte of bases that are no registered package, and of this machine's
+            cache, is hashed.
+        golden: whether golden vectors are recomputed, once for each package.
+        wanted: which versions' golden vectors; all.
+        allow: as `pairlock.load`, for `golden`.
+        progress: told about the work.
+
+    Returns:
+        Every finding, the worst first, then by model, version, code and place.
 
     Raises:
-        UnsupportedError: always.
+        FormatError: the policy's file is no policy.
+        InvalidInputError: it is named and is not there.
+        StorageError: it cannot be read.
+        UnsupportedError: a newer release made the cache; only for `deep`.
     """
-    raise UnsupportedError(
-        "this release does not judge a registry",
-        kind=ErrorKind.KIND_UNSUPPORTED,
-        checked=inventory.registry,
+    settings = settings or current_settings(rehash=deep, allow=allow)
+    view = View(inventory)
+    known, unknown = gather(
+        view,
+        settings=replace(settings, rehash=settings.rehash or deep),
+        policy=policy,
+        deep=deep,
+        progress=progress,
     )
+    beside = list(unknown)
+    if deep:
+        beside += damaged_copies(view, settings, progress=progress)
+    if golden:
+        found = recompute(
+            filter(wanted, inventory.versions()),
+            allow=settings.allowed_classes.union(allow),
+            offline=settings.offline,
+            progress=progress,
+        )
+        known = replace(known, proved=found.proved)
+        beside += found.findings
+    return in_order([*judge(inventory, known), *beside])

@@ -22,7 +22,7 @@ class CacheCheck:
     """Damaged files, by path relative to the cache."""
 
 
-def check_cache(folder: CacheFolder, *, progress: Progress) -> CacheCheck:
+def check_cache(folder: CacheFolder, *, progress: Progress, mend: bool = True) -> CacheCheck:
     """Hash every file of a cache.
 
     A blob whose bytes are wrong is removed, and the seals of the views that have it are broken: the
@@ -31,6 +31,7 @@ def check_cache(folder: CacheFolder, *, progress: Progress) -> CacheCheck:
     Args:
         folder: the cache.
         progress: told about the bytes hashed.
+        mend: whether that is done; else the cache is only looked at.
 
     Raises:
         StorageError: damage was found and the cache cannot be written.
@@ -52,14 +53,16 @@ def check_cache(folder: CacheFolder, *, progress: Progress) -> CacheCheck:
             inodes[status.st_ino] = sha256
             if sha256 != path.name:
                 findings.append(_finding(folder, path, path.name, sha256))
-                with writing(folder):
-                    path.unlink(missing_ok=True)
+                if mend:
+                    with writing(folder):
+                        path.unlink(missing_ok=True)
     for view in every_view(folder):
         wrong = list(_wrong_files(folder, view, inodes))
         if wrong:
             findings += wrong
-            with writing(folder):
-                view.break_seal()
+            if mend:
+                with writing(folder):
+                    view.break_seal()
     return CacheCheck(files=len(blobs), size_bytes=size_bytes, findings=tuple(findings))
 
 

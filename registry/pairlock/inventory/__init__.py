@@ -1,6 +1,7 @@
 """What a whole registry holds: models, versions, their packages, their ledgers."""
 
 from pairlock.inventory.facts import (
+    ForeignFacts,
     Inventory,
     LedgerFacts,
     ModelFacts,
@@ -12,6 +13,7 @@ from pairlock.inventory.facts import (
 from pairlock.inventory.taking import take
 
 __all__ = [
+    "ForeignFacts",
     "Inventory",
     "LedgerFacts",
     "ModelFacts",

@@ -83,6 +83,20 @@ class PackageFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignFacts:
+    """What can be known of a model that another flavor logged, by its small files."""
+
+    flavors: tuple[str, ...]
+    """The flavors that its `MLmodel` names, such as `sentence_transformers`."""
+
+    is_adapter: bool = False
+    """Whether a PEFT `adapter_config.json` lies in it."""
+
+    base: str = ""
+    """What that file calls the base (`base_model_name_or_path`); empty where it names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFacts:
     """One registered version."""
 
@@ -117,6 +131,17 @@ class VersionFacts:
     problem: str = ""
     """Why nothing is known of the package, in words."""
 
+    foreign: ForeignFacts | None = None
+    """What is known where `package_state` is FOREIGN."""
+
+    pickles: tuple[str, ...] = ()
+    """Files that lie there and are pickles (`inventory.pickles`), listed in the manifest or not: by
+    name always, by their first bytes where every byte was asked for."""
+
+    doomed: str = ""
+    """The deleted logged model, `logged model m-…`, or the deleted run, `run …`, that its bytes
+    belong to: `mlflow gc` deletes them. Empty where they belong to none that is deleted."""
+
     @property
     def uri(self) -> str:
         """What it is loaded as."""
@@ -136,6 +161,17 @@ class LedgerFacts:
 
     ever_held: frozenset[str]
     """Stages that the ledger has spoken of."""
+
+    projected: tuple[State, ...] = ()
+    """What the entry says that the aliases were last known to follow (the tag
+    `pairlock.ledger.head`; `State()` without it), then what any entries between it and the newest
+    say. Empty where they follow the newest one."""
+
+    held_versions: frozenset[int] = frozenset()
+    """Versions that ever held a stage."""
+
+    bypassed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """For each stage the gates that were bypassed when its present holder came."""
 
     findings: tuple[Finding, ...] = ()
     """Everything in which it is not what was written."""

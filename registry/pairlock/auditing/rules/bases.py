@@ -1,0 +1,235 @@
+"""What adapters stand on: whether it is there, unchanged, in use, and of the right dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pairlock.auditing.codes import Code, Severity
+from pairlock.auditing.findings import AuditFinding
+from pairlock.auditing.rules.known import BasePlace, Known
+from pairlock.auditing.rules.saying import of_version
+from pairlock.auditing.rules.view import View, digest_of, pin_of, version_reference
+from pairlock.catalog import ARCHIVED, DIGEST_TAG, READY
+from pairlock.errors import Finding
+from pairlock.inventory import PackageState, PinFacts, VersionFacts
+from pairlock.manifest import BaseOrigin
+
+ORIGIN_TAGS = "pairlock.origin."
+"""Beginning of the tags of a version that came from another registry, where its pin's name is."""
+
+
+class _Wrong(NamedTuple):
+    """What is wrong with a pinned version."""
+
+    code: Code
+    found: str
+    severity: Severity = Severity.ERROR
+
+
+def find(view: View, known: Known) -> Iterator[AuditFinding]:
+    """Everything that is wrong with a base, at each adapter that stands on it."""
+    for version in view.inventory.versions():
+        pin = pin_of(version)
+        if pin is not None:
+            reference = version_reference(pin.uri)
+            if reference is None:
+                yield from _elsewhere(version, pin, view, known)
+            else:
+                target = view.version(reference.name, reference.version)
+                place = known.bases.get((pin.uri, pin.tree_digest), BasePlace())
+                yield from _registered(version, pin, target, view, place)
+        elif version.foreign is not None and version.foreign.is_adapter:
+            yield _unpinned(version)
+
+
+def _registered(
+    version: VersionFacts,
+    pin: PinFacts,
+    target: VersionFacts | None,
+    view: View,
+    place: BasePlace,
+) -> Iterator[AuditFinding]:
+    wrong = _wrong(version, pin, target)
+    if wrong is None and place.findings:
+        wrong = _Wrong(Code.BASE_DIGEST, _differences(place.findings))
+    copies = _copies(pin, view)
+    expected = f"the package {pin.package_digest or pin.tree_digest}"
+    if wrong is not None:
+        ready = [copy for copy in copies if copy.state == READY]
+        is_sent = any(tag.startswith(ORIGIN_TAGS) for tag in version.tags)
+        if ready and is_sent and wrong.code in {Code.BASE_MISSING, Code.BASE_MOVED}:
+            # the pin's name is another registry's; here its copy is what a load finds
+            target, copies, wrong = ready[0], [], None
+    if wrong is not None:
+        code, found, severity = wrong
+        if copies and code is not Code.BASE_RETIRED:
+            code = Code.BASE_RETIRED if code is Code.BASE_MISSING else code
+            severity = Severity.WARNING
+            found += f"; {copies[0].uri} is the same package, and is what a load finds"
+        yield of_version(
+            code, version, severity=severity, place=pin.uri, expected=expected, found=found
+        )
+    gives = target.package.dimension if target is not None and target.package else None
+    if copies and wrong is not None:
+        gives = None  # a load takes the copy, whose bytes are the pinned ones
+    yield from _dimension(version, pin, gives)
+    if wrong is None and target is not None:
+        yield from _in_no_stage(version, pin, target, view)
+
+
+def _wrong(version: VersionFacts, pin: PinFacts, target: VersionFacts | None) -> _Wrong | None:
+    """What is wrong with the version that a pin names."""
+    if target is None:
+        return _Wrong(Code.BASE_MISSING, "no such version")
+    if target.state not in {READY, ARCHIVED}:
+        return _Wrong(Code.BASE_MISSING, f"a version whose status is {target.state}")
+    if target.package_state is PackageState.MISSING:
+        return _Wrong(Code.BASE_MISSING, "a version without its bytes")
+    if target.package_state is PackageState.UNREACHABLE:
+        return None  # nothing is known of it, as its own row says
+    wrong = _wrong_package(version, pin, target)
+    if wrong is None and target.state == ARCHIVED:
+        return _Wrong(Code.BASE_RETIRED, "an archived version", Severity.WARNING)
+    return wrong
+
+
+def _wrong_package(version: VersionFacts, pin: PinFacts, target: VersionFacts) -> _Wrong | None:
+    if pin.package_digest is None:
+        if target.package_state is PackageState.THERE:
+            return _Wrong(Code.BASE_MOVED, "a Pairlock package, where another flavor's model was")
+        if target.created_ms > version.created_ms:
+            # nothing but its bytes could prove more, and a registry may have been moved whole
+            late = "a version that was registered after the adapter was"
+            return _Wrong(Code.BASE_MOVED, late, Severity.WARNING)
+        return None
+    if target.package_state is PackageState.FOREIGN:
+        return _Wrong(Code.BASE_MOVED, "a model of another flavor")
+    tag, digest = target.tags.get(DIGEST_TAG), digest_of(target)
+    is_another = tag is not None and tag != pin.package_digest
+    if target.package_state is PackageState.UNREADABLE:
+        if is_another:
+            return _Wrong(Code.BASE_MOVED, f"the package {tag}")
+        return _Wrong(Code.BASE_DIGEST, f"a manifest that cannot be read: {target.problem}")
+    if digest != pin.package_digest:
+        is_younger = tag is None and target.created_ms > version.created_ms
+        code = Code.BASE_MOVED if is_another or is_younger else Code.BASE_DIGEST
+        return _Wrong(code, f"the package {digest}")
+    if is_another:
+        return _Wrong(Code.BASE_DIGEST, f"that package, and the tag {DIGEST_TAG} says {tag}")
+    if target.findings:
+        return _Wrong(Code.BASE_DIGEST, _differences(target.findings))
+    return None
+
+
+def _differences(findings: tuple[Finding, ...]) -> str:
+    many = f"{len(findings)} differences, the first: " if len(findings) > 1 else ""
+    return f"{many}{findings[0]}"
+
+
+def _copies(pin: PinFacts, view: View) -> list[VersionFacts]:
+    """Versions that are the pinned package, whole, under any name; those in use first."""
+    if pin.package_digest is None:
+        return []
+    found = [
+        copy
+        for copy in view.with_digest(pin.package_digest)
+        if copy.state in {READY, ARCHIVED}
+        and copy.package_state is PackageState.THERE
+        and not copy.findings
+        and digest_of(copy) == pin.package_digest == copy.tags.get(DIGEST_TAG, pin.package_digest)
+        and copy.uri != pin.uri
+    ]
+    return sorted(found, key=lambda copy: (copy.state != READY, copy.name, copy.version))
+
+
+def _dimension(version: VersionFacts, pin: PinFacts, gives: int | None) -> Iterator[AuditFinding]:
+    takes = pin.dimension
+    if version.package is not None and version.package.input_dimension is not None:
+        takes = version.package.input_dimension
+    found = next((one for one in (gives, pin.dimension) if one not in {None, takes}), None)
+    if takes is not None and found is not None:
+        yield of_version(
+            Code.BASE_DIMENSION,
+            version,
+            place=pin.uri,
+            expected=f"vectors of {takes} dimensions",
+            found=f"{found} dimensions",
+            figures={"takes": takes, "gives": found},
+        )
+
+
+def _in_no_stage(
+    version: VersionFacts, pin: PinFacts, target: VersionFacts, view: View
+) -> Iterator[AuditFinding]:
+    held = sorted(view.stages(version))
+    if held and not view.stages(target):
+        yield of_version(
+            Code.BASE_NOT_IN_STAGE,
+            version,
+            place=pin.uri,
+            expected=f"a stage, as the adapter is in {', '.join(held)}",
+            found="no stage",
+            todo=f"Promote {target.uri}, or ask for it with `base_stages` in the policy.",
+        )
+
+
+def _elsewhere(
+    version: VersionFacts, pin: PinFacts, view: View, known: Known
+) -> Iterator[AuditFinding]:
+    """A base that is no registered version: a folder, a hub snapshot, another store."""
+    place = known.bases.get((pin.uri, pin.tree_digest), BasePlace())
+    copies = _copies(pin, view)
+    expected = f"the model {pin.tree_digest}"
+    yield from _dimension(version, pin, None)
+    if place.problem:
+        yield of_version(
+            Code.NOT_PROVED,
+            version,
+            place=pin.uri,
+            expected=expected,
+            found=place.problem,
+        )
+    elif copies:
+        return
+    elif place.findings:
+        yield of_version(
+            Code.BASE_DIGEST,
+            version,
+            place=pin.uri,
+            expected=expected,
+            found=_differences(place.findings),
+        )
+    elif place.missing:
+        yield of_version(
+            Code.BASE_MISSING,
+            version,
+            severity=Severity.WARNING,  # on another machine it may be there
+            place=pin.uri,
+            expected=expected,
+            found="nothing, seen from this machine",
+        )
+    elif pin.origin is not BaseOrigin.HUB:
+        yield of_version(
+            Code.BASE_UNREGISTERED,
+            version,
+            severity=Severity.WARNING if view.uses(version) else None,
+            place=pin.uri,
+            expected="a registered version",
+            found="no registered version, pinned by the digests of its files",
+        )
+
+
+def _unpinned(version: VersionFacts) -> AuditFinding:
+    assert version.foreign is not None
+    flavors = ", ".join(version.foreign.flavors) or "another flavor"
+    base = version.foreign.base
+    return of_version(
+        Code.BASE_UNPINNED,
+        version,
+        place="adapter_config.json",
+        expected="a base with a digest",
+        found=f"logged by {flavors}; "
+        + (f"the base is called {base!r}, without a digest" if base else "the base has no name"),
+        figures={"flavors": list(version.foreign.flavors), "base": base},
+    )

@@ -1,0 +1,139 @@
+"""An inventory as the rules ask it: by name, by digest, by use. Built once, in linear time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from pairlock.catalog import DIGEST_TAG
+from pairlock.errors import PairlockError
+from pairlock.inventory import Inventory, LedgerFacts, ModelFacts, PinFacts, VersionFacts
+from pairlock.inventory.tags import BASE_TAGS
+from pairlock.ledger import Held
+from pairlock.manifest import BaseOrigin
+from pairlock.references import VersionReference, parse_reference
+
+LEGACY = frozenset({"staging", "production"})
+"""MLflow's legacy stages that mean that a version is in use."""
+
+
+class View:
+    """Ways to ask an inventory."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self._models = {model.name: model for model in inventory.models}
+        self._versions = {(one.name, one.version): one for one in inventory.versions()}
+        self._by_digest: defaultdict[str, list[VersionFacts]] = defaultdict(list)
+        self._uses: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+        self._stages: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        self._stands_on: set[tuple[str, int]] = set()
+        for version in inventory.versions():
+            if (digest := digest_of(version)) is not None:
+                self._by_digest[digest].append(version)
+            if (pin := pin_of(version)) and (reference := version_reference(pin.uri)):
+                self._stands_on.add((reference.name, reference.version))
+        for model in inventory.models:
+            for stage, held in held_stages(model):
+                self._stages[model.name, held.version].add(stage)
+                self._uses[model.name, held.version].append(f"stage {stage}")
+            for alias, number in sorted(model.aliases.items()):
+                self._uses[model.name, number].append(f"alias {alias}")
+        for version in inventory.versions():
+            if version.legacy_stage in LEGACY:
+                self._stages[version.name, version.version].add(version.legacy_stage)
+                self._uses[version.name, version.version].append(
+                    f"MLflow's stage {version.legacy_stage}"
+                )
+
+    def model(self, name: str) -> ModelFacts | None:
+        """A registered model; None when it is not there."""
+        return self._models.get(name)
+
+    def version(self, name: str, number: int) -> VersionFacts | None:
+        """A version; None when it is not there."""
+        return self._versions.get((name, number))
+
+    def with_digest(self, digest: str) -> Iterable[VersionFacts]:
+        """Every version that is a package, or is tagged as it."""
+        return self._by_digest.get(digest, ())
+
+    def digests(self) -> Iterable[tuple[str, list[VersionFacts]]]:
+        """Every digest, with the versions that are that package."""
+        return self._by_digest.items()
+
+    def uses(self, version: VersionFacts) -> list[str]:
+        """What points to a version: stages by the ledger, aliases, MLflow's legacy stages."""
+        return self._uses.get((version.name, version.version), [])
+
+    def stages(self, version: VersionFacts) -> frozenset[str]:
+        """The stages that a version is in, by the ledger or by MLflow's legacy stages.
+
+        Where nothing was ever promoted, an alias says it.
+        """
+        own = self._stages.get((version.name, version.version), set())
+        model = self._models[version.name]
+        if not has_entries(model.ledger):
+            own = own | {name for name, one in model.aliases.items() if one == version.version}
+        return frozenset(own)
+
+    def stands_on(self, version: VersionFacts) -> bool:
+        """Whether a version is pinned as somebody's base."""
+        return (version.name, version.version) in self._stands_on
+
+    def holders(self) -> Iterator[tuple[ModelFacts, str, Held, VersionFacts | None]]:
+        """Every stage that the ledger says is held: model, stage, holder, and its version."""
+        for model in self.inventory.models:
+            for stage, held in held_stages(model):
+                yield model, stage, held, self.version(model.name, held.version)
+
+
+def has_entries(ledger: LedgerFacts | None) -> bool:
+    """Whether a ledger can be read, and says anything."""
+    return ledger is not None and ledger.entries > 0 and is_sound(ledger)
+
+
+def is_sound(ledger: LedgerFacts) -> bool:
+    """Whether what a ledger says can be believed."""
+    return not ledger.findings and not ledger.problem
+
+
+def held_stages(model: ModelFacts) -> list[tuple[str, Held]]:
+    """Who holds the stages of a model, by its ledger; nobody where it cannot be believed."""
+    if model.ledger is None or not is_sound(model.ledger):
+        return []
+    return sorted(model.ledger.state.stages.items())
+
+
+def digest_of(version: VersionFacts) -> str | None:
+    """The package digest of a version: of what lies there, or else as it was registered."""
+    if version.package is not None:
+        return version.package.digest
+    return version.tags.get(DIGEST_TAG)
+
+
+def pin_of(version: VersionFacts) -> PinFacts | None:
+    """The base of a version, by its manifest or else by its tags; None where it has none."""
+    if version.package is not None:
+        return version.package.base
+    uri, origin, tree = (version.tags.get(tag) for tag in BASE_TAGS[:3])
+    if not uri or not tree or origin not in set(BaseOrigin):
+        return None
+    return PinFacts(
+        uri=uri,
+        origin=BaseOrigin(origin),
+        tree_digest=tree,
+        package_digest=version.tags.get(BASE_TAGS[3]),
+        dimension=None,
+    )
+
+
+@lru_cache(maxsize=4096)
+def version_reference(uri: str) -> VersionReference | None:
+    """The registered version that a URI names; None for anything else."""
+    try:
+        found = parse_reference(uri)
+    except PairlockError:
+        return None
+    return found if isinstance(found, VersionReference) else None
