@@ -9,6 +9,7 @@ from pairlock.inventory.facts import (
     PinFacts,
     VersionFacts,
 )
+from pairlock.inventory.taking import take
 
 __all__ = [
     "Inventory",
@@ -18,4 +19,5 @@ __all__ = [
     "PackageState",
     "PinFacts",
     "VersionFacts",
+    "take",
 ]

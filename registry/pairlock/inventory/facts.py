@@ -117,6 +117,10 @@ class VersionFacts:
     problem: str = ""
     """Why nothing is known of the package, in words."""
 
+    other_files: tuple[str, ...] = ()
+    """Files beside the payload that neither Pairlock nor MLflow writes; for a package of another
+    flavor, every file. At most 100, by path relative to the location."""
+
     @property
     def uri(self) -> str:
         """What it is loaded as."""
@@ -184,6 +188,9 @@ class Inventory:
 
     orphans: tuple[str, ...] = field(default=())
     """Ids of Pairlock's logged models that no version was registered from."""
+
+    orphan_locations: Mapping[str, str] = field(default_factory=dict)
+    """Where the bytes of each orphan lie, by its id."""
 
     def versions(self) -> Iterator[VersionFacts]:
         """Every version, by model and number."""
