@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import threading
@@ -24,8 +23,6 @@ from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
 from support.registries import Registry, active
 from support.stage_versions import save_linear
-
-OLD_S = 1_700_000_000
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +72,8 @@ def copy(stock: Registry, tmp_path: Path) -> Iterator[Registry]:
                     f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
                     (str(stock.folder), str(made.folder)),
                 )
-    settle(made.folder)
     with active(made.uri):
         yield made
-
-
-def settle(folder: Path) -> None:
-    """Let everything be some seconds old, as far as a stamp says."""
-    for path in [folder, *folder.rglob("*")]:
-        os.utime(path, (OLD_S, OLD_S))
 
 
 @pytest.fixture
