@@ -142,6 +142,10 @@ class VersionFacts:
     """The deleted logged model, `logged model m-…`, or the deleted run, `run …`, that its bytes
     belong to: `mlflow gc` deletes them. Empty where they belong to none that is deleted."""
 
+    other_files: tuple[str, ...] = ()
+    """Files beside the payload that neither Pairlock nor MLflow writes; for a package of another
+    flavor, every file. At most 100, by path relative to the location."""
+
     @property
     def uri(self) -> str:
         """What it is loaded as."""
@@ -220,6 +224,9 @@ class Inventory:
 
     orphans: tuple[str, ...] = field(default=())
     """Ids of Pairlock's logged models that no version was registered from."""
+
+    orphan_locations: Mapping[str, str] = field(default_factory=dict)
+    """Where the bytes of each orphan lie, by its id."""
 
     def versions(self) -> Iterator[VersionFacts]:
         """Every version, by model and number."""

@@ -1,26 +1,323 @@
-"""Reads a whole registry."""
+"""Takes the inventory of a whole registry: lists it, looks at every package and every ledger."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
 
-from pairlock.errors import ErrorKind, UnsupportedError
-from pairlock.inventory.facts import Inventory
+from pairlock.cache import CacheFolder
+from pairlock.catalog import DELETED, is_local_registry, registry_file, version_state
+from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location
+from pairlock.config import current_settings
+from pairlock.errors import ErrorKind, Finding, NotFoundError, PairlockError, UnavailableError
+from pairlock.inventory.deep import Wish, hash_all, wishes
+from pairlock.inventory.facts import (
+    Inventory,
+    LedgerFacts,
+    ModelFacts,
+    PackageState,
+    VersionFacts,
+)
+from pairlock.inventory.ledgers import read_ledger
+from pairlock.inventory.listing import Batch, Lister, Place
+from pairlock.inventory.packages import Look, look_at, version_facts
+from pairlock.inventory.remembered import Memory, keep, recall
 from pairlock.progress import SILENT, Progress
+from pairlock.registries import registry_in_use
+from pairlock.stores.opening import is_remote
+
+_LOCAL_JOBS = 1
+"""Looking at local packages is mostly Python, of which one thread runs at a time: on a local disk
+a second one costs more than it gives. On a slow network file system `jobs` helps."""
+
+_REMOTE_JOBS = 16
+_LOCAL_CHUNK = 100
+_LEDGER_CHUNK = 20
+_ASKED_AGAIN = 200
+"""Versions without a package that are asked for once more: they may have been deleted meanwhile."""
+
+Key = tuple[str, int]
 
 
 def take(
     *,
-    names: Iterable[str] = (),  # noqa: ARG001 - the interface's
-    deep: bool = False,  # noqa: ARG001
-    jobs: int | None = None,  # noqa: ARG001
-    remembered: bool = True,  # noqa: ARG001
-    progress: Progress = SILENT,  # noqa: ARG001
-    stop: Callable[[], bool] | None = None,  # noqa: ARG001
+    names: Iterable[str] = (),
+    deep: bool = False,
+    jobs: int | None = None,
+    remembered: bool = True,
+    progress: Progress = SILENT,
+    stop: Callable[[], bool] | None = None,
 ) -> Inventory:
-    """Read a registry.
+    """Look at every model, version, package and ledger of the registry in use.
+
+    Of a package the manifest is read, and names and sizes of all its files are compared with it.
+    Nothing but manifests and ledgers is fetched, unless `deep`.
+
+    Args:
+        names: registered models to look at; all when empty. Orphans are looked for among all only.
+        deep: hash every payload byte, and check the whole chain of every ledger.
+        jobs: how many packages or files are worked on at once; None for a number that fits.
+        remembered: leave unread what cannot have changed since the last inventory in the same
+            cache; see docs/audit.md for what that does and does not see.
+        progress: told about the versions looked at, and with `deep` about the bytes hashed.
+        stop: asked now and then, by several threads; what was found is kept when it says True, as
+            after KeyboardInterrupt.
+
+    Returns:
+        The inventory. It is not `complete` when it was stopped, or the registry stopped answering;
+        it then holds what was looked at by then.
 
     Raises:
-        UnsupportedError: always.
+        UnavailableError: the registry does not answer at all, or this machine is offline and the
+            registry is not on it.
+        InvalidInputError: an environment variable means nothing.
     """
-    raise UnsupportedError("this release takes no inventory", kind=ErrorKind.KIND_UNSUPPORTED)
+    settings = current_settings()
+    if settings.offline and not is_local_registry():
+        raise _offline(str(registry_in_use()))
+    folder = CacheFolder(settings.cache)
+    address = _address()
+    memory = recall(folder, address) if remembered else Memory()
+    taking = _Taking(
+        deep=deep,
+        jobs=jobs,
+        memory=memory,
+        offline=settings.offline,
+        progress=progress,
+        stop=stop or (lambda: False),
+    )
+    lister = Lister(names, memory if remembered else None, taking.stopped)
+    try:
+        inventory = taking.run(lister, str(registry_in_use()))
+    finally:
+        keep(folder, address, memory)
+    return inventory
+
+
+@dataclass(slots=True)
+class _Taking:
+    """The work on one inventory."""
+
+    deep: bool
+    jobs: int | None
+    memory: Memory
+    offline: bool
+    progress: Progress
+    stop: Callable[[], bool]
+    seen: dict[Key, VersionFacts] = field(default_factory=dict)
+    ledgers: dict[str, LedgerFacts | None] = field(default_factory=dict)
+    problem: str = ""
+    ended: Event = field(default_factory=Event)
+
+    def stopped(self) -> bool:
+        """Whether to go on is over."""
+        if not self.ended.is_set() and self.stop():
+            self.ended.set()
+        return self.ended.is_set()
+
+    def run(self, lister: Lister, registry: str) -> Inventory:
+        """Do all of it, as far as it goes."""
+        at_ms = time.time_ns() // 1_000_000
+        try:
+            self._look(lister)
+            if not self.problem:
+                self._confirm_missing()
+                self._read_ledgers(lister)
+            if self.deep and not self.problem:
+                self._hash()
+        except KeyboardInterrupt:
+            self.ended.set()
+        if self.ended.is_set() and not self.problem:
+            count, listed = len(self.seen), len(lister.listing.versions)
+            self.problem = f"it was stopped when {count} of {listed} versions were looked at"
+        return self._inventory(lister, registry, at_ms)
+
+    def _look(self, lister: Lister) -> None:
+        with (
+            self.progress.step("packages") as advance,
+            ThreadPoolExecutor(self.jobs or _LOCAL_JOBS) as local,
+            ThreadPoolExecutor(self.jobs or _REMOTE_JOBS) as remote,
+        ):
+            waiting: list[Future[list[tuple[Key, VersionFacts | None]]]] = []
+            try:
+                try:
+                    for batch in lister.batches():
+                        for chunk in _chunks(batch):
+                            pool = remote if len(chunk) == 1 else local
+                            waiting.append(
+                                pool.submit(copy_context().run, self._look_at_all, chunk)
+                            )
+                except UnavailableError as error:
+                    if not waiting:
+                        raise
+                    self.problem = f"{error.summary}: {error.found}"
+                for future in waiting:
+                    found = future.result()
+                    advance(len(found))
+                    self.seen.update((key, facts) for key, facts in found if facts is not None)
+            except KeyboardInterrupt:
+                self.ended.set()
+                self._save(waiting)
+
+    def _save(self, waiting: Iterable[Future[list[tuple[Key, VersionFacts | None]]]]) -> None:
+        """Keep what is done, and let nothing else begin."""
+        for future in waiting:
+            if not future.cancel():
+                with suppress(PairlockError):
+                    self.seen.update((k, facts) for k, facts in future.result() if facts)
+
+    def _look_at_all(self, chunk: Batch) -> list[tuple[Key, VersionFacts | None]]:
+        found: list[tuple[Key, VersionFacts | None]] = []
+        for one, place in chunk:
+            if self.stopped():
+                break
+            found.append(((one.name, one.version), self._look_at(one, place)))
+        return found
+
+    def _look_at(self, one: ListedVersion, place: Place) -> VersionFacts | None:
+        location, model_id = place
+        if location is None:
+            try:
+                location = ask_location(one.name, one.version)
+            except NotFoundError:
+                return None  # deleted since it was listed
+            except PairlockError as error:
+                look = Look(state=PackageState.UNREACHABLE, problem=error.found)
+                return version_facts(one, "", model_id, look)
+        if self.offline and is_remote(location):
+            look = Look(state=PackageState.UNREACHABLE, problem="this machine is offline")
+        else:
+            look = look_at(one, location, self.memory)
+        return version_facts(one, location, model_id, look)
+
+    def _confirm_missing(self) -> None:
+        """Forget versions that were deleted between the listing and the look."""
+        missing = [
+            key for key, facts in self.seen.items() if facts.package_state is PackageState.MISSING
+        ]
+        if len(missing) > _ASKED_AGAIN:
+            return  # a store is gone, and not a few versions
+        for name, version in missing:
+            if self.stopped():
+                return
+            with suppress(UnavailableError):
+                if version_state(name, version).state == DELETED:
+                    del self.seen[name, version]
+
+    def _read_ledgers(self, lister: Lister) -> None:
+        models = list(lister.listing.models.values())
+        chunks = [
+            models[start : start + _LEDGER_CHUNK] for start in range(0, len(models), _LEDGER_CHUNK)
+        ]
+
+        def read(chunk: list[ListedModel]) -> None:
+            for model in chunk:
+                if not self.stopped():
+                    self.ledgers[model.name] = read_ledger(model, self.memory, deep=self.deep)
+
+        with self.progress.step("ledgers"), ThreadPoolExecutor(self.jobs or _REMOTE_JOBS) as pool:
+            futures = [pool.submit(copy_context().run, read, chunk) for chunk in chunks]
+            for future in futures:
+                future.result()
+
+    def _hash(self) -> None:
+        """Hash the files of every package that is there, once where versions share one."""
+        by_place: dict[str, list[Key]] = defaultdict(list)
+        for key, facts in self.seen.items():
+            if facts.package_state is PackageState.THERE:
+                by_place[facts.location].append(key)
+        files: list[Wish] = []
+        wrong: dict[str, list[Finding]] = defaultdict(list)
+        for location, keys in by_place.items():
+            if self.stopped():
+                return
+            try:
+                places = [finding.place for finding in self.seen[keys[0]].findings]
+                files += wishes(location, places)
+            except PairlockError as error:
+                wrong[location].append(_unread(error))
+        total_bytes = sum(wish.record.size_bytes for wish in files)
+        with self.progress.step("hash", total_bytes) as advance:
+            for wish, finding in hash_all(
+                files,
+                jobs=self.jobs or os.cpu_count() or 1,
+                advance=advance,
+                stopped=self.stopped,
+            ):
+                if finding is not None:
+                    wrong[wish.location].append(finding)
+        for location, findings in wrong.items():
+            for key in by_place[location]:
+                facts = self.seen[key]
+                ordered = sorted(findings, key=lambda finding: finding.place)
+                self.seen[key] = replace(facts, findings=(*facts.findings, *ordered))
+
+    def _inventory(self, lister: Lister, registry: str, at_ms: int) -> Inventory:
+        by_model: dict[str, list[VersionFacts]] = defaultdict(list)
+        for (name, _), facts in sorted(self.seen.items()):
+            by_model[name].append(facts)
+        models = [
+            ModelFacts(
+                name=name,
+                created_ms=model.created_ms,
+                aliases=model.aliases,
+                tags=model.tags,
+                ledger=self.ledgers.get(name),
+                versions=tuple(by_model.get(name, ())),
+            )
+            for name, model in sorted(lister.listing.models.items())
+        ]
+        return Inventory(
+            registry=registry,
+            at_ms=at_ms,
+            models=tuple(models),
+            complete=not self.problem,
+            problem=self.problem,
+            orphans=tuple(sorted(lister.orphans)),
+            orphan_locations=lister.orphans,
+        )
+
+
+def _chunks(batch: Batch) -> Iterable[Batch]:
+    """Remote packages one by one, for each is waited for; local ones by the hundred."""
+    local: Batch = []
+    for item in batch:
+        if item[1][0] is None or is_remote(item[1][0]):
+            yield [item]
+            continue
+        local.append(item)
+        if len(local) == _LOCAL_CHUNK:
+            yield local
+            local = []
+    if local:
+        yield local
+
+
+def _address() -> str:
+    """What the memory of the registry in use is kept under."""
+    file: Path | None = registry_file()
+    return str(file) if file is not None else str(registry_in_use())
+
+
+def _unread(error: PairlockError) -> Finding:
+    return Finding(kind=error.kind, place=error.checked, expected=error.expected, found=error.found)
+
+
+def _offline(registry: str) -> UnavailableError:
+    return UnavailableError(
+        "the registry is not on this machine, and this machine is offline",
+        kind=ErrorKind.OFFLINE,
+        checked=f"the registry {registry}",
+        expected="a network",
+        found="PAIRLOCK_OFFLINE",
+        done="nothing was looked at",
+        hint="unset PAIRLOCK_OFFLINE",
+    )

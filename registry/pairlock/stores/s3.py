@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -124,7 +125,9 @@ class S3Store:
                     if not item["Key"].endswith("/"):
                         path = item["Key"][len(self._prefix) :].lstrip("/")
                         size_bytes = int(item["Size"])
-                        found[path] = Entry(type=EntryType.FILE, size_bytes=size_bytes, stamp=())
+                        found[path] = Entry(
+                            type=EntryType.FILE, size_bytes=size_bytes, stamp=_stamp(item)
+                        )
         return dict(sorted(found.items()))
 
     def read_small(self, path: str, *, at_most_bytes: int) -> bytes:
@@ -352,6 +355,13 @@ class S3Store:
                 hint="use a store with conditional writes",
             )
         return unreachable(place, first_line(error), done=done)
+
+
+def _stamp(item: Any) -> tuple[int, ...]:
+    """What a listing says that changes with an object: when it was written, and its ETag."""
+    etag = zlib.crc32(str(item.get("ETag", "")).encode())
+    written = item.get("LastModified")
+    return (etag, int(written.timestamp() * 1000)) if written else (etag,)
 
 
 def _settings() -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,244 @@
+"""Lists a registry as the cheapest way that it offers, and hands out versions as soon as it can.
+
+A database is read whole, every time. A server is asked for all its pages the first time; later
+only for those models of which MLflow says that a version was registered, deleted or moved to
+another legacy stage since. MLflow does not say when a tag of a version changed: of a version in a
+model that stayed as it was, other than the newest, the tags are those of the last whole listing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from pairlock.catalog.listing import (
+    ListedLogged,
+    ListedVersion,
+    Listing,
+    derived,
+    is_logged_model_there,
+    list_logged_models,
+    list_models,
+    list_versions,
+    own_tags,
+    source_model_id,
+    versions_of,
+)
+from pairlock.catalog.tables import read_tables
+from pairlock.inventory.remembered import Memory
+
+Place = tuple[str | None, str | None]
+"""A location and the id of a logged model, as `catalog.listing.derived` gives them."""
+
+Batch = list[tuple[ListedVersion, Place]]
+"""Versions with their places."""
+
+_ASKED_SINGLY = 200
+"""Logged models that are remembered as orphans and asked for one by one, before all are listed."""
+
+
+class Lister:
+    """One reading of a registry.
+
+    Args:
+        names: registered models; all when empty.
+        memory: what is known from before; None to ask for everything.
+        stopped: asked between pages.
+    """
+
+    def __init__(
+        self, names: Iterable[str], memory: Memory | None, stopped: Callable[[], bool]
+    ) -> None:
+        self._names = frozenset(names)
+        self._memory = memory
+        self._stopped = stopped
+        self._before: dict[str, Any] = {}
+        self.listing = Listing()
+        self._given: set[tuple[str, int]] = set()
+        self._pending: dict[str | None, list[tuple[str, int]]] = defaultdict(list)
+        self.orphans: dict[str, str] = {}
+        """Ids of Pairlock's logged models that no version was registered from, with locations."""
+
+        self.whole = False
+        """Whether everything was listed that there is."""
+
+    def batches(self) -> Iterator[Batch]:
+        """Every version once, with its place as far as the listing says it.
+
+        Raises:
+            UnavailableError: the registry is not there, or stopped answering.
+        """
+        if read_tables(self.listing, stopped=self._stopped, names=self._names):
+            yield self._rest()
+        else:
+            yield from self._by_pages()
+        if not self._stopped():
+            self.whole = True
+            if not self._names:
+                self.orphans = self._find_orphans()
+
+    def _by_pages(self) -> Iterator[Batch]:
+        # an answer for another registry at this address would be worth nothing
+        self._before = {} if self._memory is None or self._names else self._memory.listing
+        listing = self.listing
+        newest: list[ListedVersion] = []
+        for model, latest in list_models():
+            if self._stopped():
+                return
+            if not self._names or model.name in self._names:
+                listing.models[model.name] = model
+                newest.extend(latest)
+        for page in self._version_pages():
+            listing.versions.update(((one.name, one.version), one) for one in page)
+            if self._stopped():
+                yield self._rest()
+                return
+        for one in newest:
+            there = listing.versions.get((one.name, one.version))
+            if there is not None and there.created_ms == one.created_ms:
+                listing.versions[one.name, one.version] = _with_tags(there, one)
+        for key, one in listing.versions.items():
+            self._pending[source_model_id(one.source)].append(key)
+        yield self._placed([None])
+        for logged in self._logged_pages():
+            listing.logged.update((one.model_id, one) for one in logged)
+            if self._stopped():
+                break
+            yield self._placed(one.model_id for one in logged)
+        yield self._rest()
+        if self._memory is not None and not self._names and not self._stopped():
+            self._memory.listed(_to_data(listing))
+
+    def _version_pages(self) -> Iterator[list[ListedVersion]]:
+        models = self.listing.models
+        if self._names:
+            yield from versions_of(models)
+            return
+        before = self._before.get("models", {})
+        changed = {
+            name
+            for name, model in models.items()
+            if before.get(name) != [model.created_ms, model.updated_ms]
+        }
+        if len(changed) > len(models) / 4:
+            yield from self._all_versions()
+            return
+        yield [
+            one
+            for data in self._before["versions"]
+            if (one := _version(data)).name in models and one.name not in changed
+        ]
+        yield from versions_of(changed)
+
+    def _all_versions(self) -> Iterator[list[ListedVersion]]:
+        seen: set[str] = set()
+        pages = 0
+        for page in list_versions():
+            pages += 1
+            seen.update(one.name for one in page)
+            yield page
+        if pages > 1:
+            # rows that slipped through between two pages
+            yield from versions_of(self.listing.models.keys() - seen)
+
+    def _logged_pages(self) -> Iterator[list[ListedLogged]]:
+        before = [ListedLogged(**data) for data in self._before.get("logged", ())]
+        yield before
+        newest_ms = max((one.updated_ms for one in before), default=None)
+        yield from list_logged_models(newer_than_ms=newest_ms)
+
+    def _placed(self, model_ids: Iterable[str | None]) -> Batch:
+        """Versions that were registered from some logged models, where they have a place by now."""
+        found: Batch = []
+        for model_id in model_ids:
+            for key in self._pending.pop(model_id, ()):
+                one = self.listing.versions[key]
+                place = derived(one, self.listing)
+                if place[0] is not None:
+                    found.append((one, place))
+                    self._given.add(key)
+        return found
+
+    def _rest(self) -> Batch:
+        """Every version that was not handed out yet."""
+        found = [
+            (one, derived(one, self.listing))
+            for key, one in self.listing.versions.items()
+            if key not in self._given
+        ]
+        self._given.update((one.name, one.version) for one, _ in found)
+        return found
+
+    def _find_orphans(self) -> dict[str, str]:
+        listing = self.listing
+        used = {source_model_id(one.source) for one in listing.versions.values()}
+        places = {derived(one, listing)[0] for one in listing.versions.values()}
+        found = {
+            one.model_id: one.location
+            for one in listing.logged.values()
+            if one.is_ready
+            and one.digest is not None
+            and one.model_id not in used
+            and one.location not in places
+        }
+        remembered = {data["model_id"] for data in self._before.get("logged", ())} & found.keys()
+        if len(remembered) > _ASKED_SINGLY:
+            there = {one.model_id for page in list_logged_models() for one in page}
+        else:
+            there = {model_id for model_id in remembered if is_logged_model_there(model_id)}
+        return {
+            model_id: place
+            for model_id, place in found.items()
+            if model_id not in remembered or model_id in there
+        }
+
+
+def _with_tags(one: ListedVersion, fresh: ListedVersion) -> ListedVersion:
+    return ListedVersion(
+        name=one.name,
+        version=one.version,
+        state=fresh.state,
+        legacy_stage=fresh.legacy_stage,
+        created_ms=one.created_ms,
+        source=one.source,
+        location=one.location,
+        tags=fresh.tags,
+    )
+
+
+def _to_data(listing: Listing) -> dict[str, Any]:
+    return {
+        "models": {
+            name: [model.created_ms, model.updated_ms] for name, model in listing.models.items()
+        },
+        "versions": [
+            [
+                one.name,
+                one.version,
+                one.state,
+                one.legacy_stage,
+                one.created_ms,
+                one.source,
+                derived(one, listing)[0],
+                dict(one.tags),
+            ]
+            for one in listing.versions.values()
+        ],
+        "logged": [asdict(one) for one in listing.logged.values() if one.digest is not None],
+    }
+
+
+def _version(data: list[Any]) -> ListedVersion:
+    name, number, state, stage, created_ms, source, location, tags = data
+    return ListedVersion(
+        name=name,
+        version=number,
+        state=state,
+        legacy_stage=stage,
+        created_ms=created_ms,
+        source=source,
+        location=location,
+        tags=own_tags(tags.items()),
+    )

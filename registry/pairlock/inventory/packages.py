@@ -1,0 +1,273 @@
+"""Looks at one version's package where it lies: its manifest, and which files are there.
+
+No payload byte is read. The manifest is read unless it is the file that it was before.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pairlock.catalog import DIGEST_TAG
+from pairlock.catalog.listing import ListedVersion
+from pairlock.digests import FileRecord
+from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError
+from pairlock.integrity import compare_entries
+from pairlock.inventory.facts import PackageState, VersionFacts
+from pairlock.inventory.remembered import Known, Memory, Stamp
+from pairlock.manifest import MANIFEST_NAME, package_digest, read_manifest
+from pairlock.manifest.format import MAX_MANIFEST_BYTES, PAGE_NAME, PAYLOAD
+from pairlock.stores import Entry, LocalStore, Store
+from pairlock.stores.opening import is_remote, open_store
+
+_MLMODEL = "MLmodel"
+_BESIDE = frozenset(
+    {
+        MANIFEST_NAME,
+        PAGE_NAME,
+        _MLMODEL,
+        "conda.yaml",
+        "environment_variables.txt",
+        "python_env.yaml",
+        "registered_model_meta",
+        "requirements.txt",
+    }
+)
+"""What Pairlock and MLflow 3.17 write beside the payload."""
+
+_LOADER = b"pairlock_flavors"
+_INSIDE = f"{PAYLOAD}/"
+_MOST_OTHERS = 100
+_JUST_NOW_NS = 2_000_000_000
+"""A file that changed this shortly before it was read may change again within one tick of its clock
+and keep its stamp, so it is not remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What was seen at one location."""
+
+    state: PackageState
+    known: Known | None = None
+    findings: tuple[Finding, ...] = ()
+    problem: str = ""
+    other_files: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Files:
+    """What lies at a location: sizes of payload files by path, and everything else."""
+
+    payload: dict[str, int] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    folders: set[str] = field(default_factory=set)
+    odd: bool = False
+    """Whether there is something in the payload that is no regular file."""
+
+
+def look_at(one: ListedVersion, location: str, memory: Memory) -> Look:
+    """Look at the package of one version. Whatever is wrong there is in the answer.
+
+    Args:
+        one: the version, as it was listed.
+        location: where its bytes lie.
+        memory: what is known from before; what is new is noted there.
+    """
+    try:
+        if is_remote(location):
+            return _remote(one, location, memory)
+        return _local(one, location, memory)
+    except FormatError as error:
+        return Look(
+            state=PackageState.UNREADABLE,
+            findings=tuple(error.findings),
+            problem=f"{error.summary}: {error.found}",
+        )
+    except NotFoundError as error:
+        return _missing(error.found)
+    except PairlockError as error:
+        return Look(state=PackageState.UNREACHABLE, problem=f"{error.summary}: {error.found}")
+    except OSError as error:
+        return Look(
+            state=PackageState.UNREACHABLE,
+            problem=f"{location}: {type(error).__name__}: {error.strerror or error}",
+        )
+
+
+def version_facts(
+    one: ListedVersion, location: str, model_id: str | None, look: Look
+) -> VersionFacts:
+    """A version with what was seen of its package."""
+    return VersionFacts(
+        name=one.name,
+        version=one.version,
+        state=one.state,
+        legacy_stage=one.legacy_stage,
+        created_ms=one.created_ms,
+        model_id=model_id,
+        location=location,
+        tags=one.tags,
+        package_state=look.state,
+        package=None if look.known is None else look.known.facts,
+        findings=look.findings,
+        problem=look.problem,
+        other_files=look.other_files,
+    )
+
+
+def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
+    store = LocalStore(Path(location))
+    try:
+        found = Path(location, MANIFEST_NAME).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _without_manifest(one, location, store)
+    stamp = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, found.st_dev)
+    known = _remembered(location, stamp, memory)
+    if known is not None and _is_as_it_was(location, known, memory.places[location][2]):
+        return Look(state=PackageState.THERE, known=known)
+    is_settled = time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) > _JUST_NOW_NS
+    if known is None:
+        known = _read(one, location, store, memory, stamp if is_settled else None)
+    folders = _folder_stamps(location, known) or ()
+    files = _Files()
+    _scan(location, "", files)
+    others = _strange(files.others)
+    if files.odd or not known.matches(files.payload):
+        return _there(known, compare_entries(_records(known), store.entries(PAYLOAD)), others)
+    # a file that comes into a folder that should not be there would not be noticed
+    if is_settled and not others and folders and files.folders == set(known.folders):
+        memory.place(location, stamp, known.facts.digest, folders)
+    return _there(known, (), others)
+
+
+def _is_as_it_was(location: str, known: Known, folders: Stamp) -> bool:
+    """Whether no folder gained or lost a name, and every file is there with its size."""
+    if not folders or _folder_stamps(location, known, settled=False) != folders:
+        return False
+    try:
+        for path, size_bytes in zip(known.paths, known.sizes, strict=True):
+            found = os.lstat(f"{location}/{path}")
+            if found.st_size != size_bytes or not stat.S_ISREG(found.st_mode):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _folder_stamps(location: str, known: Known, *, settled: bool = True) -> Stamp | None:
+    """Time and inode of every folder; None where one is gone, or changed just now."""
+    stamps: list[int] = []
+    latest_ns = 0
+    try:
+        for folder in known.folders:
+            found = os.lstat(f"{location}/{folder}" if folder else location)
+            stamps += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            latest_ns = max(latest_ns, found.st_mtime_ns, found.st_ctime_ns)
+    except OSError:
+        return None
+    return None if settled and time.time_ns() - latest_ns < _JUST_NOW_NS else tuple(stamps)
+
+
+def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
+    store = open_store(location)
+    entries = store.entries()
+    manifest = entries.get(MANIFEST_NAME)
+    if manifest is None:
+        return _without_manifest(one, location, store, entries)
+    stamp = (manifest.size_bytes, *manifest.stamp)
+    known = _remembered(location, stamp, memory)
+    if known is not None and not manifest.stamp and one.tags.get(DIGEST_TAG) != known.facts.digest:
+        known = None  # a size alone is little to go by
+    if known is None:
+        known = _read(one, location, store, memory, stamp)
+    payload = {path: entry for path, entry in entries.items() if path.startswith(_INSIDE)}
+    findings = compare_entries(_records(known), payload)
+    others = _strange([path for path in entries if path not in payload])
+    return _there(known, findings, others)
+
+
+def _there(known: Known, findings: tuple[Finding, ...], others: tuple[str, ...]) -> Look:
+    return Look(state=PackageState.THERE, known=known, findings=findings, other_files=others)
+
+
+def _remembered(location: str, stamp: Stamp, memory: Memory) -> Known | None:
+    before = memory.places.get(location)
+    return memory.packages.get(before[1]) if before and before[0] == stamp else None
+
+
+def _read(
+    one: ListedVersion, location: str, store: Store, memory: Memory, stamp: Stamp | None
+) -> Known:
+    content = store.read_small(MANIFEST_NAME, at_most_bytes=MAX_MANIFEST_BYTES)
+    digest = package_digest(content)
+    known = memory.packages.get(digest)
+    if known is None:
+        manifest = read_manifest(
+            content, where=f"{MANIFEST_NAME} of models:/{one.name}/{one.version}"
+        )
+        known = memory.package(digest, manifest)
+    if stamp is not None and stamp[0] == len(content):
+        memory.place(location, stamp, digest)
+    return known
+
+
+def _without_manifest(
+    one: ListedVersion, location: str, store: Store, entries: Mapping[str, Entry] | None = None
+) -> Look:
+    if entries is None:
+        if not Path(location).is_dir():
+            return _missing("no such folder")
+        entries = store.entries()
+    if not entries:
+        return _missing("nothing")
+    if DIGEST_TAG not in one.tags and _MLMODEL in entries:
+        text = store.read_small(_MLMODEL, at_most_bytes=MAX_MANIFEST_BYTES)
+        if _LOADER not in text:
+            return Look(state=PackageState.FOREIGN, other_files=tuple(entries)[:_MOST_OTHERS])
+    return _missing("a folder without it")
+
+
+def _missing(found: str) -> Look:
+    return Look(
+        state=PackageState.MISSING,
+        findings=(
+            Finding(
+                kind=ErrorKind.MANIFEST_MISSING,
+                place=MANIFEST_NAME,
+                expected="the manifest that Pairlock writes into every package",
+                found=found,
+            ),
+        ),
+        problem=found,
+    )
+
+
+def _scan(folder: str, inside: str, into: _Files) -> None:
+    """List a folder; ten thousand of them are looked at, so nothing is done twice."""
+    into.folders.add(inside.rstrip("/"))
+    with os.scandir(folder) as items:
+        for item in items:
+            path = inside + item.name
+            if item.is_dir(follow_symlinks=False):
+                _scan(item.path, f"{path}/", into)
+            elif not path.startswith(_INSIDE):
+                into.others.append(path)
+            else:
+                found = item.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    into.payload[path] = found.st_size
+                else:
+                    into.odd = True
+
+
+def _strange(paths: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(path for path in paths if path not in _BESIDE)[:_MOST_OTHERS])
+
+
+def _records(known: Known) -> Iterator[FileRecord]:
+    for path, size_bytes in zip(known.paths, known.sizes, strict=True):
+        yield FileRecord(path=path, size_bytes=size_bytes, sha256="0" * 64)

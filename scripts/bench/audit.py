@@ -1,0 +1,218 @@
+"""What an inventory of a whole registry costs beside MLflow's own listing of its versions.
+
+Sides, in turn in one process, on a synthetic registry (`synthetic_registry.py`), on its sqlite file
+and through a real `mlflow server` in front of it: MLflow's `search_model_versions` over all pages;
+the first inventory with an empty cache; a second one; one after 10 changes. The bars: the first at
+most 3 times the listing, the last at most 0.2 of the first, 300 MB above idle. `--deep` compares
+hashing with as many `sha256sum`. `--plot` measures smaller registries too, and draws the growth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+import mlflow
+from measure import interleave, report, timed
+from mlflow import MlflowClient
+from synthetic_registry import make_registry
+
+from pairlock.inventory import take
+from support.servers import start_mlflow
+
+LISTING, FIRST, SECOND, CHANGED = "MLflow's listing", "first", "second", "after 10 changes"
+
+MEMORY = """
+import resource, sys, mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_registry_uri(sys.argv[1])
+from pairlock.inventory import take
+import pairlock.catalog.tables, mlflow.store.tracking.sqlalchemy_store
+mlflow.MlflowClient().search_registered_models(max_results=1)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+idle = peak()
+found = take()
+print(round(peak() - idle), sum(1 for _ in found.versions()))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--versions", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--deep", action="store_true")
+    parser.add_argument("--no-server", action="store_true")
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["PAIRLOCK_CACHE"] = str(folder / "cache")
+        if arguments.deep:
+            _deep(folder, arguments.rounds)
+            return
+        sizes = [arguments.versions]
+        if arguments.plot:
+            sizes = [max(100, arguments.versions * part // 10) for part in (1, 3, 6, 10)]
+        points = [_measure(folder / str(size), size, arguments) for size in sizes]
+        if arguments.plot:
+            arguments.plot.write_text(_svg(sizes, points), encoding="utf-8")
+
+
+def _measure(folder: Path, versions: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Measure one registry; the medians on sqlite by side."""
+    seconds = timed(lambda: make_registry(folder, versions))
+    uri = f"sqlite:///{folder}/mlflow.db"
+    print(f"{versions} versions made in {seconds:.0f} s", flush=True)
+    own = _sides(uri, folder, arguments.rounds)
+    _tell(f"{versions} versions, sqlite", own)
+    _tell_memory(uri)
+    if not arguments.no_server:
+        with _server(folder) as address:
+            _tell(f"{versions} versions, mlflow server", _sides(address, folder, arguments.rounds))
+            _tell_memory(address)
+    return {name: statistics.median(values) for name, values in own.items()}
+
+
+def _sides(uri: str, folder: Path, rounds: int) -> dict[str, list[float]]:
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    client = MlflowClient(uri, uri)
+    fresh = itertools.count()
+
+    def first() -> float:
+        shutil.rmtree(os.environ["PAIRLOCK_CACHE"], ignore_errors=True)
+        return timed(take)
+
+    def changed() -> float:
+        _change(client, folder, next(fresh))
+        return timed(take)
+
+    return interleave(
+        {
+            LISTING: lambda: timed(lambda: _list(client)),
+            FIRST: first,
+            SECOND: lambda: timed(take),
+            CHANGED: changed,
+        },
+        rounds,
+    )
+
+
+def _list(client: MlflowClient) -> int:
+    count, token = 0, None
+    while True:
+        page = client.search_model_versions(max_results=10_000, page_token=token)
+        count += len(page)
+        token = page.token
+        if not token:
+            return count
+
+
+def _change(client: MlflowClient, folder: Path, turn: int) -> None:
+    """Four new versions, three deleted ones, three damaged packages."""
+    for number in range(4):
+        client.create_model_version(f"model-{number:05}", source=str(folder / "nowhere"))
+    for number in range(4, 7):
+        found = client.search_model_versions(f"name = 'model-{number:05}'", max_results=1)
+        if found:
+            client.delete_model_version(found[0].name, found[0].version)
+    packages = itertools.islice((folder / "mlruns/0/models").iterdir(), 3)
+    for package in packages:
+        (package / "artifacts/payload/golden.json").write_text("{" + " " * turn)
+
+
+def _tell(title: str, seconds: dict[str, list[float]]) -> None:
+    report(title, seconds, LISTING)
+    first, after = (statistics.median(seconds[name]) for name in (FIRST, CHANGED))
+    print(f"{CHANGED} beside the first: {after / first:.3f}", flush=True)
+
+
+def _tell_memory(uri: str) -> None:
+    shutil.rmtree(os.environ["PAIRLOCK_CACHE"], ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, uri], check=True, capture_output=True, text=True
+    )
+    above, count = done.stdout.split()
+    print(f"memory above idle: {above} MB for {count} versions", flush=True)
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    server = start_mlflow(folder)
+    try:
+        yield server.uri
+    finally:
+        server.stop()
+
+
+def _deep(folder: Path, rounds: int) -> None:
+    """Hash packages with 8 MB in each adapter, and the same files with sha256sum."""
+    uri = make_registry(folder / "deep", 100, file_bytes=8 << 20)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    files = sorted(str(path) for path in (folder / "deep/mlruns").rglob("payload/**/*.*"))
+    listed = "\0".join(files).encode()
+    command = ["xargs", "-0", "-P", str(os.cpu_count()), "-n", "16", "sha256sum"]
+
+    def summed() -> object:
+        return subprocess.run(command, input=listed, check=True, capture_output=True)
+
+    sides: dict[str, Callable[[], float]] = {
+        "sha256sum": lambda: timed(summed),
+        "take(deep=True)": lambda: timed(lambda: take(deep=True)),
+        "take()": lambda: timed(take),
+    }
+    report("every byte", interleave(sides, rounds), "sha256sum")
+
+
+def _svg(sizes: list[int], points: list[dict[str, float]]) -> str:
+    """Seconds over versions, one line for each side."""
+    width, height, left, top = 640, 360, 60, 20
+    most = max(max(point.values()) for point in points)
+    colours = dict(zip(points[0], ("#888888", "#d1495b", "#30638e", "#2e8b57"), strict=True))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 60}" '
+        'font-family="sans-serif" font-size="12" role="img">',
+        "<title>Seconds of an inventory over the number of versions</title>",
+        f'<rect width="{width}" height="{height + 60}" fill="white"/>',
+    ]
+
+    def place(size: int, seconds: float) -> tuple[float, float]:
+        across = left + size / sizes[-1] * (width - left - 20)
+        return across, top + (1 - seconds / most) * (height - top)
+
+    for size in sizes:
+        across, _ = place(size, 0)
+        parts.append(f'<text x="{across}" y="{height + 16}" text-anchor="middle">{size}</text>')
+    for part in (0.0, 0.5, 1.0):
+        _, down = place(0, most * part)
+        parts.append(
+            f'<text x="{left - 6}" y="{down + 4}" text-anchor="end">{most * part:.1f} s</text>'
+        )
+        parts.append(f'<line x1="{left}" x2="{width}" y1="{down}" y2="{down}" stroke="#dddddd"/>')
+    for number, (name, colour) in enumerate(colours.items()):
+        line = " ".join(
+            f"{x:.1f},{y:.1f}"
+            for x, y in (place(s, p[name]) for s, p in zip(sizes, points, strict=True))
+        )
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        across = left + number * 150
+        parts.append(f'<text x="{across}" y="{height + 44}" fill="{colour}">{name}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+if __name__ == "__main__":
+    main()
