@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pairlock import index
     from pairlock.api import load, log_model
     from pairlock.carrying import Carried, export_packages, import_packages
+    from pairlock.comparing.difference import Difference
+    from pairlock.comparing.diffing import diff
     from pairlock.errors import (
         AlreadyExistsError,
         ConflictError,
@@ -60,12 +62,14 @@ if TYPE_CHECKING:
     )
     from pairlock.pulling import Pulled, pull
     from pairlock.receipts import Receipt, receipt
+    from pairlock.standing.tracing import Lineage, lineage
     from pairlock.verification import Verification, verify
 
 __all__ = [
     "AlreadyExistsError",
     "Carried",
     "ConflictError",
+    "Difference",
     "ErrorKind",
     "Evaluation",
     "Executed",
@@ -74,6 +78,7 @@ __all__ = [
     "History",
     "IntegrityError",
     "InvalidInputError",
+    "Lineage",
     "LoggedPackage",
     "NotFoundError",
     "PairlockError",
@@ -92,6 +97,7 @@ __all__ = [
     "adopt",
     "approve",
     "demote",
+    "diff",
     "evaluate",
     "execute",
     "export_packages",
@@ -99,6 +105,7 @@ __all__ = [
     "history",
     "import_packages",
     "index",
+    "lineage",
     "load",
     "log_model",
     "plan_promotion",
@@ -116,8 +123,12 @@ __all__ = [
 
 _ELSEWHERE = {
     "Carried": "pairlock.carrying",
+    "Difference": "pairlock.comparing.difference",
     "Evaluation": "pairlock.evaluation.evaluating",
+    "Lineage": "pairlock.standing.tracing",
     "Profile": "pairlock.profiling",
+    "diff": "pairlock.comparing.diffing",
+    "lineage": "pairlock.standing.tracing",
     "Pulled": "pairlock.pulling",
     "evaluate": "pairlock.evaluation.evaluating",
     "export_packages": "pairlock.carrying",

@@ -15,11 +15,13 @@ import typer
 from pairlock.cli import (
     cache,
     carry,
+    diff,
     doctor,
     embed,
     evaluate,
     exit_codes,
     history,
+    lineage,
     log,
     policy,
     profile,
@@ -66,7 +68,8 @@ def _command(group: typer.Typer, run: Callable[..., int]) -> None:
 
     @functools.wraps(run)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        output = Output(Format(kwargs["format"]))
+        # a command may have formats of its own; errors are JSON or words
+        output = Output(Format.JSON if kwargs["format"] == Format.JSON else Format.HUMAN)
         code = exit_codes.DONE
         try:
             try:
@@ -98,6 +101,8 @@ for _run in (
     history.history,
     history.repair,
     evaluate.evaluate,
+    lineage.lineage,
+    diff.diff,
     pull.pull,
     carry.export,
     carry.import_,
