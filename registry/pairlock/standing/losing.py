@@ -80,22 +80,23 @@ def what_breaks(graph: Graph, roots: Sequence[str]) -> Loss:
     going = set(roots)
     kept: set[str] = set()
     instead: set[str] = set()
-    lost: set[str] = set()
+    losing = set(roots)
     waiting = list(roots)
     while waiting:
         one = waiting.pop()
+        copies = _sound_copies(graph, one, losing)
         for edge in graph.below.get(one, ()):
-            if edge.kind is not EdgeKind.STANDS_ON or edge.source in lost | going:
+            if edge.kind is not EdgeKind.STANDS_ON or edge.source in losing:
                 continue
-            copies = _sound_copies(graph, one, going | lost)
             if copies:
                 kept.add(edge.source)
                 instead |= copies
             else:
-                lost.add(edge.source)
+                losing.add(edge.source)
                 waiting.append(edge.source)
+    lost = losing - going
     kept -= lost
-    carried = [edge for one in sorted(going | lost) for edge in graph.below.get(one, ())]
+    carried = [edge for one in sorted(losing) for edge in graph.below.get(one, ())]
     held = [edge for edge in carried if edge.kind is EdgeKind.HOLDS]
     by_ledger = {edge.source for edge in held if graph.nodes[edge.source].what == BY_LEDGER}
     order = {node: (found.model or "", found.version or 0) for node, found in graph.nodes.items()}
