@@ -13,11 +13,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import pairlock
+from pairlock.catalog import Located
 from pairlock.cli.app import app
 from pairlock.comparing.diffing import diff
 from pairlock.comparing.rules import Golden, Side, compare
-from pairlock.comparing.sides import read_side
+from pairlock.comparing.sides import golden_at_hand, read_side
 from pairlock.comparing.table import table_of
+from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, IntegrityError, InvalidInputError, NotFoundError
 from pairlock.evaluation.recorded import Measured
 from pairlock.manifest import LayerFacts
@@ -324,7 +326,7 @@ def differing(before: Side, after: Side) -> set[str]:
 
 def test_every_fact_of_a_manifest_is_compared(side: Side) -> None:
     """Whatever is another in a manifest, known to this release or not, is a row that differs."""
-    one = side.manifest
+    one, trial = side.manifest, side.manifest.devices.trial
     assert isinstance(one.adapter, LayerFacts)
     assert one.base is not None
     for changed, row in (
@@ -335,7 +337,7 @@ def test_every_fact_of_a_manifest_is_compared(side: Side) -> None:
         (replace(one, base=replace(one.base, revision="a" * 40)), "base.revision"),
         (replace(one, devices=replace(one.devices, order=("cpu",))), "devices.order"),
         (
-            replace(one, devices=replace(one.devices, trial=replace(one.devices.trial, max_length=1))),
+            replace(one, devices=replace(one.devices, trial=replace(trial, max_length=1))),
             "devices.trial.max_length",
         ),
         (
@@ -387,6 +389,27 @@ def test_what_is_not_at_hand_is_said(side: Side) -> None:
     assert found.golden.figures == {}
     assert found.space.verdict == "needed"
     assert "it is far away" in table_of(found)
+
+
+def test_what_is_in_the_cache_is_at_hand_and_nothing_is_fetched(
+    here: Shop, tmp_path: Path, registry_template: Path
+) -> None:
+    """Imported packages are compared offline, vectors too, and what is not known there is said."""
+    uris = ["models:/support/1", "models:/support/2"]
+    pairlock.export_packages(uris, tmp_path / "export")
+    pairlock.import_packages(tmp_path / "export")
+    with active(new_registry(tmp_path / "empty", registry_template).uri):
+        found = diff(*uris, offline=True)
+    assert found.golden.figures["query"]["one_minus_cosine"] > 1e-3
+    assert len(found.unknown) == 2
+    settings = current_settings()
+    side = read_side(uris[0], offline=None, progress=SILENT)
+    far = Located(requested=uris[0], uri=uris[0], location="s3://no-such-bucket/package")
+    cached = golden_at_hand(far, side.manifest, side.digest, settings, SILENT)
+    assert cached.texts == side.golden.texts
+    elsewhere = replace(settings, cache=tmp_path / "another")
+    missing = golden_at_hand(far, side.manifest, side.digest, elsewhere, SILENT)
+    assert "pairlock pull" in missing.reason
 
 
 def test_vectors_of_other_dimensions_are_not_compared(side: Side) -> None:

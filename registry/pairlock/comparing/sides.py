@@ -11,7 +11,7 @@ from pairlock.config import Settings, current_settings
 from pairlock.errors import PairlockError
 from pairlock.evaluation.recorded import recorded_metrics
 from pairlock.golden_files import read_golden
-from pairlock.hashing import prove_files
+from pairlock.hashing import ProvedFiles, prove_files
 from pairlock.manifest import Manifest
 from pairlock.manifest.format import GOLDEN_TEXTS, GOLDEN_VECTORS
 from pairlock.packages import open_package, package_error
@@ -51,7 +51,7 @@ def read_side(uri: str, *, offline: bool | None, progress: Progress) -> Side:
         uri=located.uri,
         digest=found.digest,
         manifest=found.manifest,
-        golden=_golden(located, found.manifest, found.digest, settings, progress),
+        golden=golden_at_hand(located, found.manifest, found.digest, settings, progress),
         measured=recorded_metrics(located, digest=found.digest),
         profiles=found.profiles,
         stages=stages,
@@ -60,13 +60,17 @@ def read_side(uri: str, *, offline: bool | None, progress: Progress) -> Side:
     )
 
 
-def _golden(
+def golden_at_hand(
     located: Located, manifest: Manifest, digest: str, settings: Settings, progress: Progress
 ) -> Golden:
-    """The golden vectors, where they lie on this machine."""
+    """A version's golden vectors, where they lie on this machine; else why they do not.
+
+    Raises:
+        IntegrityError: they are there, and are not the recorded ones.
+        FormatError: they are not what the manifest says they are.
+    """
     if not is_remote(located.location):
-        root = Path(located.location)
-        _prove(root, manifest, located.uri, progress)
+        proved = _prove(Path(located.location), manifest, located.uri, progress)
     else:
         try:
             # nothing is fetched: what is in the cache was proved when it came
@@ -78,17 +82,19 @@ def _golden(
             )
         except PairlockError as error:
             return Golden(reason=f"{error.summary}; `pairlock pull {located.uri}` brings it")
-        root = package.root
-    vectors, texts = read_golden(root, manifest)
+        proved = package.proved
+    vectors, texts = read_golden(proved.store.root, manifest)
+    proved.check_unchanged()
     return Golden(texts=texts, vectors=vectors)
 
 
-def _prove(root: Path, manifest: Manifest, uri: str, progress: Progress) -> None:
+def _prove(root: Path, manifest: Manifest, uri: str, progress: Progress) -> ProvedFiles:
     """Prove the two files that hold golden vectors, and no other."""
     wanted = {GOLDEN_TEXTS, GOLDEN_VECTORS}
     store = LocalStore(root)
     there = {path: entry for path in sorted(wanted) if (entry := store.entry(path)) is not None}
     records = [record for record in manifest.files if record.path in wanted]
-    findings, _ = prove_files(store, records, there, progress=progress)
+    findings, proved = prove_files(store, records, there, progress=progress)
     if findings:
         raise package_error(uri, findings)
+    return proved
