@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pairlock.auditing.acts import audit
     from pairlock.auditing.result import Audit
     from pairlock.carrying import Carried, export_packages, import_packages
+    from pairlock.comparing.difference import Difference
+    from pairlock.comparing.diffing import diff
     from pairlock.errors import (
         AlreadyExistsError,
         ConflictError,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     )
     from pairlock.pulling import Pulled, pull
     from pairlock.receipts import Receipt, receipt
+    from pairlock.standing.tracing import Lineage, lineage
     from pairlock.verification import Verification, verify
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "Audit",
     "Carried",
     "ConflictError",
+    "Difference",
     "ErrorKind",
     "Evaluation",
     "Executed",
@@ -77,6 +81,7 @@ __all__ = [
     "History",
     "IntegrityError",
     "InvalidInputError",
+    "Lineage",
     "LoggedPackage",
     "NotFoundError",
     "PairlockError",
@@ -96,6 +101,7 @@ __all__ = [
     "approve",
     "audit",
     "demote",
+    "diff",
     "evaluate",
     "execute",
     "export_packages",
@@ -103,6 +109,7 @@ __all__ = [
     "history",
     "import_packages",
     "index",
+    "lineage",
     "load",
     "log_model",
     "plan_promotion",
@@ -121,8 +128,12 @@ __all__ = [
 _ELSEWHERE = {
     "Audit": "pairlock.auditing.result",
     "Carried": "pairlock.carrying",
+    "Difference": "pairlock.comparing.difference",
     "Evaluation": "pairlock.evaluation.evaluating",
+    "Lineage": "pairlock.standing.tracing",
     "Profile": "pairlock.profiling",
+    "diff": "pairlock.comparing.diffing",
+    "lineage": "pairlock.standing.tracing",
     "Pulled": "pairlock.pulling",
     "audit": "pairlock.auditing.acts",
     "evaluate": "pairlock.evaluation.evaluating",

@@ -1,1 +1,0 @@
-"""How two versions differ: files, base, encode settings, metrics, hints, spaces."""

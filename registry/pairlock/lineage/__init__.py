@@ -1,1 +1,0 @@
-"""What stands on a version, and what a version stands on."""
