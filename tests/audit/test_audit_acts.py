@@ -14,9 +14,9 @@ import pytest
 import safetensors.numpy
 
 import pairlock
-from pairlock.auditing.auditing import audit
+from pairlock.auditing.auditing import judge_inventory
 from pairlock.auditing.codes import Code
-from pairlock.auditing.fixing import Remedy, apply_fixes, plan_fixes
+from pairlock.auditing.fixing import Remedy, execute_fixes, plan_fixes
 from pairlock.auditing.golden import recompute
 from pairlock.catalog import DIGEST_TAG, HEAD_TAG, read_evidence
 from pairlock.config import current_settings
@@ -111,7 +111,7 @@ def test_the_tags_that_are_expected_are_those_that_logging_writes(made: Registry
 
 def test_a_registry_that_was_just_made_is_right(own: Registry) -> None:
     """Logged, promoted and read: two notes, each true, with every byte looked at, too."""
-    assert codes(audit(read(), deep=True)) == NOTES
+    assert codes(judge_inventory(read(), deep=True)) == NOTES
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_the_models_own_policy_is_in_force(own: Registry, text: str, code: Code)
     """A policy that is stored on the model is what its holders are judged by."""
     own.client.set_registered_model_tag("support", POLICY_TAG, text)
     number = None if code is Code.POLICY_UNREADABLE else 2
-    assert codes(audit(read())) == NOTES | {(code, "support", number)}
+    assert codes(judge_inventory(read())) == NOTES | {(code, "support", number)}
 
 
 def test_metrics_are_judged_by_what_was_measured(own: Registry, tmp_path: Path) -> None:
@@ -141,16 +141,16 @@ def test_metrics_are_judged_by_what_was_measured(own: Registry, tmp_path: Path) 
     tag = f"{EVALUATION_TAG}{'0' * 16}"
     own.client.set_model_version_tag("support", "2", tag, json.dumps(evidence))
     try:
-        assert codes(audit(read())) == NOTES
+        assert codes(judge_inventory(read())) == NOTES
     finally:
         own.client.delete_model_version_tag("support", "2", tag)
-    assert codes(audit(read())) == NOTES | {(Code.HOLDER_FAILS_GATE, "support", 2)}
+    assert codes(judge_inventory(read())) == NOTES | {(Code.HOLDER_FAILS_GATE, "support", 2)}
 
 
 def test_a_policy_that_is_named_and_not_there_is_an_error(own: Registry) -> None:
     """Nothing steps in for the policy that somebody named."""
     with pytest.raises(InvalidInputError) as caught:
-        audit(read(), policy=Path("nowhere.toml"))
+        judge_inventory(read(), policy=Path("nowhere.toml"))
     assert caught.value.kind is ErrorKind.ARGUMENT_INVALID
 
 
@@ -163,13 +163,13 @@ def test_a_base_in_a_folder_is_looked_at(
     uri = own.log(save_linear(tmp_path / "layer", 3), "loose", base=str(folder))
     number = int(uri.rpartition("/")[2])
     found = inventory(read_model("loose", number))
-    assert codes(audit(found, deep=True)) == {(Code.BASE_UNREGISTERED, "loose", number)}
+    assert codes(judge_inventory(found, deep=True)) == {(Code.BASE_UNREGISTERED, "loose", number)}
     shutil.copyfile(tiny_other / "model.safetensors", folder / "model.safetensors")
-    assert codes(audit(found)) == {(Code.BASE_UNREGISTERED, "loose", number)}
-    assert codes(audit(found, deep=True)) == {(Code.BASE_DIGEST, "loose", number)}
+    assert codes(judge_inventory(found)) == {(Code.BASE_UNREGISTERED, "loose", number)}
+    assert codes(judge_inventory(found, deep=True)) == {(Code.BASE_DIGEST, "loose", number)}
     shutil.rmtree(folder)
     for deep in (False, True):
-        assert codes(audit(found, deep=deep)) == {(Code.BASE_MISSING, "loose", number)}
+        assert codes(judge_inventory(found, deep=deep)) == {(Code.BASE_MISSING, "loose", number)}
 
 
 def registered(own: Registry, name: str, folder: Path) -> VersionFacts:
@@ -248,35 +248,35 @@ def test_an_alias_that_is_behind_is_brought_up(own: Registry) -> None:
     """It follows the entry that is there, no entry is written, and the audit is content."""
     left_behind(own)
     found = read()
-    findings = audit(found)
+    findings = judge_inventory(found)
     assert codes(findings) == NOTES | {(Code.ALIAS_BEHIND, "support", 2)}
     plan = plan_fixes(found, findings, settings=current_settings())
     assert [fix.remedy for fix in plan.fixes] == [Remedy.FOLLOW]
     assert {one.finding.code for one in plan.left} == {code for code, _, _ in NOTES}
     assert open_model("support").model.aliases == {"production": 1}, "planning changes nothing"
     announced: list[Any] = []
-    done = apply_fixes(plan, settings=current_settings(), announce=announced.append)
+    done = execute_fixes(plan, settings=current_settings(), announce=announced.append)
     assert [one.done for one in done] == [True]
     assert announced == list(plan.fixes)
     opened = open_model("support")
     assert opened.model.aliases == {"production": 2}
     assert opened.head is not None and opened.head.entry.sequence == 1
-    assert codes(audit(read())) == NOTES
-    assert [one.done for one in apply_fixes(plan, settings=current_settings())] == [True]
+    assert codes(judge_inventory(read())) == NOTES
+    assert [one.done for one in execute_fixes(plan, settings=current_settings())] == [True]
 
 
 def test_an_alias_that_was_moved_by_hand_is_left(own: Registry) -> None:
     """Which of the two is right a person says: nothing is planned, and a plan does not touch it."""
     left_behind(own)
     behind = read()
-    plan = plan_fixes(behind, audit(behind), settings=current_settings())
-    apply_fixes(plan, settings=current_settings())
+    plan = plan_fixes(behind, judge_inventory(behind), settings=current_settings())
+    execute_fixes(plan, settings=current_settings())
     own.client.set_registered_model_alias("support", "production", "1")
     found = read()
-    findings = audit(found)
+    findings = judge_inventory(found)
     assert codes(findings) == NOTES | {(Code.ALIAS_UNEXPLAINED, "support", 1)}
     assert plan_fixes(found, findings, settings=current_settings()).fixes == ()
-    apply_fixes(plan, settings=current_settings())
+    execute_fixes(plan, settings=current_settings())
     assert open_model("support").model.aliases == {"production": 1}
 
 
@@ -307,12 +307,12 @@ def test_missing_tags_are_written_where_somebody_vouches(own: Registry) -> None:
     """What `pairlock log` wrote comes back, word for word, and nothing else."""
     before = untag(own, "1")
     found = read()
-    findings = audit(found)
+    findings = judge_inventory(found)
     assert (Code.TAGS_MISSING, "support", 1) in codes(findings)
     plan = plan_fixes(found, findings, settings=current_settings())
     assert [fix.remedy for fix in plan.fixes] == [Remedy.TAGS]
     own.client.set_model_version_tag("support", "1", "pairlock.kind", "mine")
-    done = apply_fixes(plan, settings=current_settings())
+    done = execute_fixes(plan, settings=current_settings())
     assert [one.done for one in done] == [True]
     # a tag that came meanwhile is somebody's, and is not written over
     assert read_evidence("support", 1, "") == {**before, "pairlock.kind": "mine"}
@@ -323,10 +323,10 @@ def test_the_ledger_vouches_too(own: Registry, unvouched: None) -> None:
     untag(own, "1")
     before = untag(own, "2")
     found = read()
-    plan = plan_fixes(found, audit(found), settings=current_settings())
+    plan = plan_fixes(found, judge_inventory(found), settings=current_settings())
     assert [(fix.remedy, fix.version) for fix in plan.fixes] == [(Remedy.TAGS, 2)]
     assert (Code.TAGS_MISSING, 1) in {(one.finding.code, one.finding.version) for one in plan.left}
-    apply_fixes(plan, settings=current_settings())
+    execute_fixes(plan, settings=current_settings())
     assert read_evidence("support", 2, "") == before
     assert read_evidence("support", 1, "") == {}
 
@@ -335,16 +335,18 @@ def test_a_package_that_was_changed_since_is_not_vouched_for(own: Registry) -> N
     """Tags are written for the bytes that were audited, or not at all."""
     untag(own, "1")
     found = read()
-    plan = plan_fixes(found, audit(found), settings=current_settings())
+    plan = plan_fixes(found, judge_inventory(found), settings=current_settings())
     manifest = own.folder_of("models:/support/1") / "pairlock.json"
     content = manifest.read_bytes()
     document = json.loads(content)
     document["provenance"]["source"] = "elsewhere"
     try:
         manifest.write_bytes(pairlock.digests.canonical_json(document))
-        done = apply_fixes(plan, settings=current_settings())
+        done = execute_fixes(plan, settings=current_settings())
         changed = read()
-        assert plan_fixes(changed, audit(changed), settings=current_settings()).fixes == ()
+        assert (
+            plan_fixes(changed, judge_inventory(changed), settings=current_settings()).fixes == ()
+        )
     finally:
         manifest.write_bytes(content)
     assert [one.done for one in done] == [False]
@@ -360,29 +362,29 @@ def test_a_damaged_copy_is_found_and_fetched_again(
     pairlock.pull("models:/remote/1")
     found = inventory(read_model("remote", 1))
     settings = current_settings()
-    assert codes(audit(found, deep=True)) == set()
+    assert codes(judge_inventory(found, deep=True)) == set()
     (weights,) = settings.cache.glob("views/packages/*/files/payload/model/model.safetensors")
     right = weights.read_bytes()
     weights.chmod(0o600)
     weights.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
-    findings = audit(found, deep=True)
+    findings = judge_inventory(found, deep=True)
     assert (Code.CACHE_DAMAGED, "remote", 1) in codes(findings)
     assert {one.code for one in findings} == {Code.CACHE_DAMAGED}
     assert weights.read_bytes() != right, "an audit changes nothing"
     plan = plan_fixes(found, findings, settings=settings)
     assert {fix.remedy for fix in plan.fixes} == {Remedy.FETCH}
-    assert all(one.done for one in apply_fixes(plan, settings=settings))
+    assert all(one.done for one in execute_fixes(plan, settings=settings))
     assert weights.read_bytes() == right
-    assert codes(audit(found, deep=True)) == set()
+    assert codes(judge_inventory(found, deep=True)) == set()
 
 
 def test_one_fix_that_fails_does_not_stop_the_others(own: Registry) -> None:
     """A model that is gone since it was audited is said so, and the next one is mended."""
     left_behind(own)
     found = read()
-    plan = plan_fixes(found, audit(found), settings=current_settings())
+    plan = plan_fixes(found, judge_inventory(found), settings=current_settings())
     gone = replace(plan.fixes[0], model="nobody")
-    done = apply_fixes(replace(plan, fixes=(gone, *plan.fixes)), settings=current_settings())
+    done = execute_fixes(replace(plan, fixes=(gone, *plan.fixes)), settings=current_settings())
     assert [one.done for one in done] == [False, True]
     assert open_model("support").model.aliases == {"production": 2}
 
@@ -432,7 +434,7 @@ def test_what_cannot_be_looked_up_is_said(own: Registry) -> None:
         versions = tuple(replace(v, name="vanished") for v in one.versions)
         renamed = replace(one, name="vanished", versions=versions, tags=tags)
         models.append(renamed if one.name == "support" else one)
-    findings = audit(replace(found, models=tuple(models)))
+    findings = judge_inventory(replace(found, models=tuple(models)))
     assert (Code.NOT_PROVED, "vanished", 2) in codes(findings)
 
 
@@ -448,4 +450,4 @@ def test_a_base_in_another_place_is_not_asked_for_over_a_network(own: Registry) 
             tags={},
         )
     )
-    assert codes(audit(found)) == {(Code.BASE_UNREGISTERED, "support", 1)}
+    assert codes(judge_inventory(found)) == {(Code.BASE_UNREGISTERED, "support", 1)}

@@ -17,7 +17,7 @@ from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
 
 
-def audit(
+def judge_inventory(
     inventory: Inventory,
     *,
     settings: Settings | None = None,
@@ -28,7 +28,7 @@ def audit(
     allow: Iterable[str] = (),
     progress: Progress = SILENT,
 ) -> tuple[AuditFinding, ...]:
-    """Judge a registry. Nothing is changed.
+    """Find everything that is wrong in a registry, or is going to be. Nothing is changed.
 
     Args:
         inventory: the registry as it was read. For `deep` it has to be read so too: its findings

@@ -150,7 +150,7 @@ def plan_fixes(
     return FixPlan(fixes=tuple(fixes), left=tuple(left))
 
 
-def apply_fixes(
+def execute_fixes(
     plan: FixPlan,
     *,
     settings: Settings,

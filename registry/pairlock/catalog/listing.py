@@ -83,6 +83,8 @@ class Listing:
     models: dict[str, ListedModel] = field(default_factory=dict)
     versions: dict[tuple[str, int], ListedVersion] = field(default_factory=dict)
     logged: dict[str, ListedLogged] = field(default_factory=dict)
+    deleted_runs: dict[str, str] = field(default_factory=dict)
+    """Ids of deleted runs, by the folder of their artifacts."""
 
 
 def list_models() -> Iterator[tuple[ListedModel, tuple[ListedVersion, ...]]]:
@@ -170,6 +172,24 @@ def list_logged_models(*, newer_than_ms: int | None = None) -> Iterator[list[Lis
         yield found
         if newer_than_ms is not None and found and found[-1].updated_ms < newer_than_ms:
             return
+
+
+def list_deleted_runs() -> Iterator[tuple[str, str]]:
+    """The folder of every deleted run's artifacts, and the run's id: `mlflow gc` deletes both.
+
+    Raises:
+        UnavailableError: the registry is not there, or stopped answering.
+    """
+    from mlflow.entities import ViewType
+
+    experiments = [
+        str(one.experiment_id)
+        for page in _pages("search_experiments", 1000, view_type=ViewType.ALL)
+        for one in page
+    ]
+    for page in _pages("search_runs", 1000, experiments, run_view_type=ViewType.DELETED_ONLY):
+        for run in page:
+            yield local_path(str(run.info.artifact_uri or "")), str(run.info.run_id)
 
 
 def ask_location(name: str, version: int) -> str:

@@ -72,6 +72,11 @@ def read_tables(into: Listing, *, stopped: Callable[[], bool], names: Iterable[s
             _read_versions(session, tables, clauses, wanted, into, stopped)
         with runs.ManagedSessionMaker() as session:
             _read_logged(session, tables, into, stopped)
+            run = tables["run"]
+            rows = _rows(
+                session, run.artifact_uri, run.run_uuid, where=[run.lifecycle_stage == "deleted"]
+            )
+            into.deleted_runs.update((local_path(place), run_id) for place, run_id in rows if place)
     except SQLAlchemyError as error:
         raise registry_unavailable(error) from error
     return True
@@ -89,6 +94,7 @@ def _tables() -> dict[str, Any]:
         "version_tag": registry.SqlModelVersionTag,
         "logged": tracking.SqlLoggedModel,
         "logged_tag": tracking.SqlLoggedModelTag,
+        "run": tracking.SqlRun,
     }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from pairlock.digests import CHUNK_BYTES, FileRecord, hash_file
 from pairlock.errors import ErrorKind, Finding, PairlockError
 from pairlock.integrity import compare_digest
+from pairlock.inventory.pickles import HEAD_BYTES, is_pickle_content
 from pairlock.manifest import MANIFEST_NAME, read_manifest
 from pairlock.manifest.format import MAX_MANIFEST_BYTES
 from pairlock.stores.interface import BrokenStreamError
@@ -35,6 +36,18 @@ class Wish:
     record: FileRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """What was found of a file."""
+
+    wish: Wish
+    finding: Finding | None
+    """What is wrong with it."""
+
+    is_pickle: bool
+    """Whether it begins as a pickle does."""
+
+
 def wishes(location: str, wrong: Iterable[str]) -> list[Wish]:
     """The files of a package whose bytes are to be hashed.
 
@@ -53,7 +66,7 @@ def wishes(location: str, wrong: Iterable[str]) -> list[Wish]:
 
 def hash_all(
     files: list[Wish], *, jobs: int, advance: Callable[[int], None], stopped: Callable[[], bool]
-) -> Iterator[tuple[Wish, Finding | None]]:
+) -> Iterator[Hashed]:
     """Hash files, the largest first.
 
     Args:
@@ -63,11 +76,11 @@ def hash_all(
         stopped: asked between files. Files that were not hashed are not given.
 
     Returns:
-        Each file with what is wrong with it; None for nothing.
+        What was found of each file.
     """
     ordered = sorted(files, key=lambda wish: -wish.record.size_bytes)
     with ThreadPoolExecutor(jobs) as pool:
-        waiting: list[Future[list[tuple[Wish, Finding | None]]]] = []
+        waiting: list[Future[list[Hashed]]] = []
         try:
             waiting.extend(
                 pool.submit(copy_context().run, _hash_batch, batch, advance, stopped)
@@ -95,26 +108,39 @@ def _batches(ordered: list[Wish]) -> Iterator[list[Wish]]:
 
 def _hash_batch(
     batch: list[Wish], advance: Callable[[int], None], stopped: Callable[[], bool]
-) -> list[tuple[Wish, Finding | None]]:
+) -> list[Hashed]:
     found = []
     for wish in batch:
         if stopped():
             break
-        found.append((wish, _hash(wish, advance)))
+        found.append(_hash(wish, advance))
     return found
 
 
-def _hash(wish: Wish, advance: Callable[[int], None]) -> Finding | None:
+def _hash(wish: Wish, advance: Callable[[int], None]) -> Hashed:
+    head = b""
     try:
+        head = _head(wish)
         if is_remote(wish.location):
             sha256 = _hash_remote(wish, advance)
         else:
             sha256 = hash_file(Path(wish.location, wish.record.path), on_bytes=advance)
     except (OSError, BrokenStreamError) as error:
-        return _unread(wish, f"{type(error).__name__}: {error}")
+        return Hashed(wish, _unread(wish, f"{type(error).__name__}: {error}"), False)
     except PairlockError as error:
-        return _unread(wish, error.found)
-    return compare_digest(wish.record, sha256)
+        return Hashed(wish, _unread(wish, error.found), False)
+    return Hashed(wish, compare_digest(wish.record, sha256), is_pickle_content(head))
+
+
+def _head(wish: Wish) -> bytes:
+    if not is_remote(wish.location):
+        with Path(wish.location, wish.record.path).open("rb", buffering=0) as stream:
+            return stream.read(HEAD_BYTES)
+    length = min(HEAD_BYTES, wish.record.size_bytes)
+    if length == 0:
+        return b""
+    with open_store(wish.location).open_range(wish.record.path, start=0, length=length) as stream:
+        return stream.read(length)
 
 
 def _hash_remote(wish: Wish, advance: Callable[[int], None]) -> str:

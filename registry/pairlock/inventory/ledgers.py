@@ -74,25 +74,55 @@ def _read(model: ListedModel, location: str, memory: Memory, *, deep: bool) -> L
     head = ledger.head(anchor)
     if head is None:
         return None if not findings else _broken(location, findings[0].found, findings=findings)
+    past = _past(ledger, head, location, memory)
     return LedgerFacts(
         location=location,
         state=head.entry.state,
         entries=head.entry.sequence + 1,
-        ever_held=_ever_held(ledger, head, location, memory),
+        ever_held=frozenset(past.ever_held),
+        held_versions=frozenset(past.held_versions),
+        bypassed={
+            stage: frozenset(past.bypassed[held.entry])
+            for stage, held in head.entry.state.stages.items()
+            if held.entry in past.bypassed
+        },
+        projected=_projected(ledger, anchor, head),
         findings=findings,
     )
 
 
-def _ever_held(ledger: Ledger, head: Sealed, location: str, memory: Memory) -> frozenset[str]:
+def _past(ledger: Ledger, head: Sealed, location: str, memory: Memory) -> KnownLedger:
+    """What follows from all entries; only those are read that were not known."""
     known = memory.ledgers.get(location)
     stages: set[str] = set()
+    versions: set[int] = set()
+    bypassed: dict[int, tuple[str, ...]] = {}
     for one in ledger.history(head):
         if known is not None and (one.entry.sequence, one.digest) == (known.sequence, known.digest):
             stages.update(known.ever_held)
+            versions.update(known.held_versions)
+            bypassed.update(known.bypassed)
             break
-        stages.update(one.entry.state.stages)
-    memory.ledger(location, KnownLedger(head.entry.sequence, head.digest, tuple(sorted(stages))))
-    return frozenset(stages)
+        held = one.entry.state.stages
+        stages.update(held)
+        versions.update(holder.version for holder in held.values())
+        gates = tuple(gate.gate for gate in one.entry.gates if gate.outcome == "bypassed")
+        if gates:
+            bypassed[one.entry.sequence] = gates
+    found = KnownLedger(
+        head.entry.sequence, head.digest, tuple(sorted(stages)), tuple(sorted(versions)), bypassed
+    )
+    memory.ledger(location, found)
+    return found
+
+
+def _projected(ledger: Ledger, anchor: Anchor | None, head: Sealed) -> tuple[State, ...]:
+    """What the aliases may say that do not follow the newest entry yet."""
+    if anchor is not None and anchor.sequence == head.entry.sequence:
+        return ()
+    first = 0 if anchor is None else anchor.sequence
+    states = [ledger.read(number).entry.state for number in range(first, head.entry.sequence)]
+    return (State(), *states) if anchor is None else tuple(states)
 
 
 def _salvaged(ledger: Ledger, location: str, findings: tuple[Finding, ...]) -> LedgerFacts:

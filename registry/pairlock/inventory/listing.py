@@ -19,6 +19,7 @@ from pairlock.catalog.listing import (
     Listing,
     derived,
     is_logged_model_there,
+    list_deleted_runs,
     list_logged_models,
     list_models,
     list_versions,
@@ -74,6 +75,8 @@ class Lister:
             yield self._rest()
         else:
             yield from self._by_pages()
+            if not self._stopped():
+                self.listing.deleted_runs.update(list_deleted_runs())
         if not self._stopped():
             self.whole = True
             if not self._names:
@@ -170,6 +173,24 @@ class Lister:
         ]
         self._given.update((one.name, one.version) for one, _ in found)
         return found
+
+    def doomed(self, location: str, model_id: str | None) -> str:
+        """The deleted thing that a version's bytes belong to; empty where there is none.
+
+        Args:
+            location: where they lie.
+            model_id: the logged model behind the version.
+        """
+        if not self.whole:
+            return ""
+        if model_id is not None and model_id not in self.listing.logged:
+            return f"logged model {model_id}"
+        folder = location.rstrip("/")
+        while "/" in folder and self.listing.deleted_runs:
+            if (run_id := self.listing.deleted_runs.get(folder)) is not None:
+                return f"run {run_id}"
+            folder = folder.rpartition("/")[0]
+        return ""
 
     def _find_orphans(self) -> dict[str, str]:
         listing = self.listing

@@ -5,7 +5,9 @@ No payload byte is read. The manifest is read unless it is the file that it was 
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -17,8 +19,8 @@ from pairlock.catalog.listing import ListedVersion
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError
 from pairlock.integrity import compare_entries
-from pairlock.inventory.facts import PackageState, VersionFacts
-from pairlock.inventory.remembered import Known, Memory, Stamp
+from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
+from pairlock.inventory.remembered import Known, Memory, Stamp, pickles_in
 from pairlock.manifest import MANIFEST_NAME, package_digest, read_manifest
 from pairlock.manifest.format import MAX_MANIFEST_BYTES, PAGE_NAME, PAYLOAD
 from pairlock.stores import Entry, LocalStore, Store
@@ -40,6 +42,10 @@ _BESIDE = frozenset(
 """What Pairlock and MLflow 3.17 write beside the payload."""
 
 _LOADER = b"pairlock_flavors"
+_PEFT = "adapter_config.json"
+_BLOCK = re.compile(r"(?:[ ].*\n)*")
+_FLAVOR = re.compile(r"^  (\w+):", re.MULTILINE)
+"""`MLmodel` is what `yaml.safe_dump` writes: a flavor's name stands two blanks from the margin."""
 _INSIDE = f"{PAYLOAD}/"
 _MOST_OTHERS = 100
 _JUST_NOW_NS = 2_000_000_000
@@ -56,6 +62,7 @@ class Look:
     findings: tuple[Finding, ...] = ()
     problem: str = ""
     other_files: tuple[str, ...] = ()
+    foreign: ForeignFacts | None = None
 
 
 @dataclass(slots=True)
@@ -116,6 +123,9 @@ def version_facts(
         findings=look.findings,
         problem=look.problem,
         other_files=look.other_files,
+        foreign=look.foreign,
+        pickles=(look.known.pickles if look.known is not None else ())
+        + pickles_in(look.other_files),
     )
 
 
@@ -227,8 +237,28 @@ def _without_manifest(
     if DIGEST_TAG not in one.tags and _MLMODEL in entries:
         text = store.read_small(_MLMODEL, at_most_bytes=MAX_MANIFEST_BYTES)
         if _LOADER not in text:
-            return Look(state=PackageState.FOREIGN, other_files=tuple(entries)[:_MOST_OTHERS])
+            return Look(
+                state=PackageState.FOREIGN,
+                other_files=tuple(entries)[:_MOST_OTHERS],
+                foreign=_foreign(text, store, entries),
+            )
     return _missing("a folder without it")
+
+
+def _foreign(text: bytes, store: Store, entries: Mapping[str, Entry]) -> ForeignFacts:
+    """What another flavor's small files say. A PEFT adapter's names its base, and pins nothing."""
+    _, _, below = text.decode("utf-8", "replace").partition("\nflavors:\n")
+    block = _BLOCK.match(below)
+    flavors = tuple(_FLAVOR.findall(block[0])) if block is not None else ()
+    config = next((path for path in sorted(entries) if path.rpartition("/")[2] == _PEFT), None)
+    base = ""
+    if config is not None:
+        try:
+            found = json.loads(store.read_small(config, at_most_bytes=MAX_MANIFEST_BYTES))
+            base = str(found.get("base_model_name_or_path") or "")
+        except (ValueError, AttributeError, RecursionError):
+            base = ""
+    return ForeignFacts(flavors=flavors, is_adapter=config is not None, base=base)
 
 
 def _missing(found: str) -> Look:

@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from sys import intern
@@ -23,6 +24,7 @@ from typing import Any
 from pairlock.cache import CacheFolder
 from pairlock.errors import PairlockError
 from pairlock.inventory.facts import PackageFacts, PinFacts
+from pairlock.inventory.pickles import is_pickle_name
 from pairlock.manifest import BaseOrigin, Kind, Manifest, Spaces
 
 _FOLDER = "inventories"
@@ -44,6 +46,11 @@ class Known:
     sizes: tuple[int, ...]
     """In bytes, of the files at `paths`."""
 
+    @property
+    def pickles(self) -> tuple[str, ...]:
+        """The files that are named as pickles are."""
+        return pickles_in(self.paths)
+
     def matches(self, found: Mapping[str, int]) -> bool:
         """Whether files of these names and sizes are there, and no others."""
         return len(found) == len(self.paths) and all(
@@ -58,6 +65,9 @@ class KnownLedger:
     sequence: int
     digest: str
     ever_held: tuple[str, ...]
+    held_versions: tuple[int, ...]
+    bypassed: Mapping[int, tuple[str, ...]]
+    """By the number of the entry: the gates that were passed over, where any were."""
 
 
 @dataclass(slots=True)
@@ -127,10 +137,20 @@ class Memory:
         elif "g" in line:
             known = line["k"]
             self.ledgers[line["g"]] = KnownLedger(
-                known["sequence"], known["digest"], tuple(known["ever_held"])
+                known["sequence"],
+                known["digest"],
+                tuple(known["ever_held"]),
+                tuple(known["held_versions"]),
+                {int(entry): tuple(gates) for entry, gates in known["bypassed"].items()},
             )
         elif "t" in line:
             self.listing = line["t"]
+
+
+@cache
+def pickles_in(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Which files are named as pickles are; most packages are laid out as many others are."""
+    return tuple(path for path in paths if is_pickle_name(path))
 
 
 def recall(folder: CacheFolder, registry: str) -> Memory:

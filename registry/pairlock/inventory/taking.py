@@ -236,6 +236,7 @@ class _Taking:
                 by_place[facts.location].append(key)
         files: list[Wish] = []
         wrong: dict[str, list[Finding]] = defaultdict(list)
+        pickles: dict[str, set[str]] = defaultdict(set)
         for location, keys in by_place.items():
             if self.stopped():
                 return
@@ -246,24 +247,31 @@ class _Taking:
                 wrong[location].append(_unread(error))
         total_bytes = sum(wish.record.size_bytes for wish in files)
         with self.progress.step("hash", total_bytes) as advance:
-            for wish, finding in hash_all(
+            for one in hash_all(
                 files,
                 jobs=self.jobs or os.cpu_count() or 1,
                 advance=advance,
                 stopped=self.stopped,
             ):
-                if finding is not None:
-                    wrong[wish.location].append(finding)
-        for location, findings in wrong.items():
+                if one.finding is not None:
+                    wrong[one.wish.location].append(one.finding)
+                if one.is_pickle:
+                    pickles[one.wish.location].add(one.wish.record.path)
+        for location in wrong.keys() | pickles.keys():
+            ordered = sorted(wrong[location], key=lambda finding: finding.place)
             for key in by_place[location]:
                 facts = self.seen[key]
-                ordered = sorted(findings, key=lambda finding: finding.place)
-                self.seen[key] = replace(facts, findings=(*facts.findings, *ordered))
+                self.seen[key] = replace(
+                    facts,
+                    findings=(*facts.findings, *ordered),
+                    pickles=tuple(sorted(pickles[location].union(facts.pickles))),
+                )
 
     def _inventory(self, lister: Lister, registry: str, at_ms: int) -> Inventory:
         by_model: dict[str, list[VersionFacts]] = defaultdict(list)
         for (name, _), facts in sorted(self.seen.items()):
-            by_model[name].append(facts)
+            doomed = lister.doomed(facts.location, facts.model_id)
+            by_model[name].append(replace(facts, doomed=doomed) if doomed else facts)
         models = [
             ModelFacts(
                 name=name,
