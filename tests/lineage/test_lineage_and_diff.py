@@ -445,3 +445,13 @@ def test_profiles_and_hostile_values_are_written_in_words(side: Side) -> None:
     assert "\x1b" not in text
     assert "profiles: cpu.float32" in text
     assert "texts/s" in text
+
+
+def test_what_stands_on_a_package_is_shown_once(here: Shop) -> None:
+    """Asked about a content that two versions have, adapters hang on the first of them."""
+    digest = pairlock.lineage("models:/base/1").roots[0].digest
+    assert digest is not None
+    found = pairlock.lineage(digest)
+    assert [root.id for root in found.roots] == ["models:/base/1", "models:/kept/1"]
+    assert [len(tree.branches) for tree in found.below] == [2, 0]
+    assert found.loss.versions == ("models:/support/1", "models:/support/2")

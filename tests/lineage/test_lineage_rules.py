@@ -93,7 +93,7 @@ def test_a_base_that_is_gone_by_name_is_found_by_its_content() -> None:
     assert (step.node.id, step.edge and step.edge.by) == ("models:/other/7", By.CONTENT)
     assert worst(above) is Condition.SOUND
     words = draw_up(found, [above])
-    assert "pinned as models:/base/1" in words
+    assert "models:/base/1 is gone" in words
     assert "found by its content" in words
 
 
@@ -345,6 +345,29 @@ def test_what_is_kept_by_a_copy_does_not_break() -> None:
     assert (both.versions, both.kept) == (("models:/one/1",), ())
 
 
+def test_a_name_that_is_gone_breaks_nothing_while_its_content_is_there() -> None:
+    """Asked about by its old name, a base is gone, and what stood on it is found to be kept."""
+    everything = inventory(
+        version("models:/other/7", "base"), ONE, stages={"models:/one@production": (1, "one")}
+    )
+    found = graph(everything, index("storage", "models:/base/1", "base"))
+    (root,) = find_roots(found, everything, "models:/base/1")
+    assert found.nodes[root].condition is Condition.MISSING
+    assert [one.node.id for one in what_stands_on(found, root).walk()] == [
+        root,
+        "index:storage",
+        "models:/one/1",
+        "models:/one@production",
+    ]
+    kept = loss(found, root)
+    assert (kept.versions, kept.kept, kept.instead) == (
+        (),
+        ("models:/one/1",),
+        ("models:/other/7",),
+    )
+    assert kept.already
+
+
 def test_what_broke_already_is_said_so() -> None:
     """A base that is gone can be asked about, and the sentence is of what was."""
     everything = inventory(ONE, TWO, stages={"models:/one@production": (1, "one")})
@@ -371,7 +394,7 @@ M_ID = "m-" + "a" * 32
         (sha("base").removeprefix("sha256:")[:10], ["models:/base/1"]),
         (f"hf://org/name@{'a' * 40}", [f"base:{sha('tree of hub')}"]),
         (sha("tree of hub"), [f"base:{sha('tree of hub')}"]),
-        ("models:/old/3", ["models:/base/1"]),
+        ("models:/old/3", [f"package:models:/old/3@{sha('base')}"]),
     ],
 )
 def test_everything_can_be_named(target: str, roots: list[str]) -> None:

@@ -156,12 +156,12 @@ class _Builder:
 
     def _base(self, pin: PinFacts) -> _Found:
         if pin.package_digest is not None:
-            return self._package(pin.package_digest, pin.uri, "a base")
+            return self._package(pin.package_digest, pin.uri)
         if pin.uri in self._versions:
             return _Found(pin.uri, note="its bytes were not compared with the pin")
         return self._outside(pin)
 
-    def _package(self, digest: str, uri: str, what: str) -> _Found:
+    def _package(self, digest: str, uri: str, what: str = "") -> _Found:
         """The version that is a package: the one of that name, or a copy of it."""
         named = self._versions.get(uri)
         agrees = named is not None and digest_of(named) == digest
@@ -169,8 +169,12 @@ class _Builder:
             return _Found(uri)
         reason = _reason(uri, named, agrees=agrees)
         if copy := self._copy(digest, besides=uri):
-            note = "" if named is None and not _is_version(uri) else reason
-            return _Found(copy.uri, by=By.CONTENT, note=note)
+            if not _is_version(uri):
+                return _Found(copy.uri, by=By.CONTENT)
+            if not agrees:
+                # asked about by its old name, it is there, and whatever finds the copy with it
+                self._lost(uri, digest, what)
+            return _Found(copy.uri, by=By.CONTENT, note=reason)
         if agrees:
             return _Found(uri)
         return _Found(self._lost(uri, digest, what))

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from pairlock.plain_text import printable, wrapped
 from pairlock.standing.building import BY_LEDGER
-from pairlock.standing.graph import By, Condition, EdgeKind, Graph, Node, NodeKind
+from pairlock.standing.graph import By, Condition, Edge, EdgeKind, Graph, Node, NodeKind
 from pairlock.standing.walking import Branch
 
 WIDTH = 80
@@ -86,12 +86,8 @@ def _describe(graph: Graph, branch: Branch, *, short: bool = False, upwards: boo
     facts = [node.what] if node.what and node.kind is not NodeKind.STAGE else []
     if upwards and edge is not None and (stages := stages_of(graph, node)):
         facts.append(f"in {', '.join(stages)}")
-    if edge is not None and edge.named:
-        facts.append(f"pinned as {edge.named}" if edge.kind is EdgeKind.STANDS_ON else edge.named)
-    if edge is not None and edge.by is By.CONTENT:
-        facts.append("found by its content")
-    if edge is not None and edge.note:
-        facts.append(edge.note)
+    if edge is not None:
+        facts += _hangs(edge)
     facts += node.notes
     if edge is not None and edge.condition.is_bad and not node.condition.is_bad:
         facts.append(edge.condition.value.upper())
@@ -100,6 +96,16 @@ def _describe(graph: Graph, branch: Branch, *, short: bool = False, upwards: boo
     if branch.cycle:
         facts.append("CHANGED: it stands on itself")
     return f"{_name(node, short=short)}{'  ' if facts else ''}{'; '.join(facts)}"
+
+
+def _hangs(edge: Edge) -> Iterator[str]:
+    """How something hangs on something, where that is not by its name."""
+    if edge.named and not edge.note.startswith(edge.named):
+        yield f"pinned as {edge.named}" if edge.kind is EdgeKind.STANDS_ON else edge.named
+    if edge.by is By.CONTENT:
+        yield f"found by its content: {edge.note}" if edge.note else "found by its content"
+    elif edge.note:
+        yield edge.note
 
 
 def _name(node: Node, *, short: bool) -> str:

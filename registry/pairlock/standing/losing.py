@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairlock.standing.building import BY_LEDGER
-from pairlock.standing.graph import Condition, EdgeKind, Graph, NodeKind
+from pairlock.standing.graph import Condition, Edge, EdgeKind, Graph, NodeKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def what_breaks(graph: Graph, roots: Sequence[str]) -> Loss:
     while waiting:
         one = waiting.pop()
         copies = _sound_copies(graph, one, losing)
-        for edge in graph.below.get(one, ()):
+        for edge in _leaning(graph, one):
             if edge.kind is not EdgeKind.STANDS_ON or edge.source in losing:
                 continue
             if copies:
@@ -96,7 +96,7 @@ def what_breaks(graph: Graph, roots: Sequence[str]) -> Loss:
                 waiting.append(edge.source)
     lost = losing - going
     kept -= lost
-    carried = [edge for one in sorted(losing) for edge in graph.below.get(one, ())]
+    carried = [edge for one in sorted(losing) for edge in _leaning(graph, one)]
     held = [edge for edge in carried if edge.kind is EdgeKind.HOLDS]
     by_ledger = {edge.source for edge in held if graph.nodes[edge.source].what == BY_LEDGER}
     order = {node: (found.model or "", found.version or 0) for node, found in graph.nodes.items()}
@@ -125,6 +125,15 @@ def what_breaks(graph: Graph, roots: Sequence[str]) -> Loss:
         kept=tuple(sorted(kept, key=lambda one: (order[one], one))),
         instead=tuple(sorted(instead)),
     )
+
+
+def _leaning(graph: Graph, node: str) -> Iterator[Edge]:
+    """Edges to a node, and those to a copy of it that were meant for this name."""
+    yield from graph.below.get(node, ())
+    title = graph.nodes[node].title
+    for other in graph.same(node):
+        if other != node:
+            yield from (edge for edge in graph.below.get(other, ()) if edge.named == title)
 
 
 def _sound_copies(graph: Graph, node: str, going: set[str]) -> set[str]:

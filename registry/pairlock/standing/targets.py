@@ -68,7 +68,10 @@ def _under_name(graph: Graph, *names: str) -> list[str]:
         for node in graph.nodes.values()
         if node.title in names and node.kind in {NodeKind.VERSION, NodeKind.BASE}
     ]
-    named = [edge.target for edge in graph.edges if edge.named in names]
+    known = {one for node in found for one in graph.same(node)}
+    named = [
+        edge.target for edge in graph.edges if edge.named in names and edge.target not in known
+    ]
     return list(dict.fromkeys(found + named))
 
 
@@ -105,7 +108,9 @@ def _by_digest(graph: Graph, target: str) -> tuple[str, ...]:
             done="nothing was looked up",
             hint="write more of it",
         )
-    return _some([node.id for node in matching], target)
+    # asked about by its content, names of the past do not matter while one has it
+    sound = [node for node in matching if not node.condition.is_bad]
+    return _some([node.id for node in sound or matching], target)
 
 
 def _some(found: list[str], target: str) -> tuple[str, ...]:

@@ -169,6 +169,8 @@ def lineage(
     inventory = take(progress=progress, stop=stop)
     graph = build_graph(inventory, stamped, gone=_gone_folders(inventory))
     roots = find_roots(graph, inventory, target)
+    # what stands on a package is shown once, under the first of its versions that is meant
+    firsts = {graph.same(root): root for root in reversed(roots)}.values()
     return Lineage(
         target=target,
         registry=inventory.registry,
@@ -178,7 +180,9 @@ def lineage(
         graph=graph,
         roots=tuple(graph.nodes[root] for root in roots),
         above=tuple(what_it_stands_on(graph, root, depth=depth) for root in roots),
-        below=tuple(what_stands_on(graph, root, depth=depth) for root in roots),
+        below=tuple(
+            what_stands_on(graph, root, depth=depth, copies=root in firsts) for root in roots
+        ),
         loss=what_breaks(graph, roots),
         condition=_worst([what_it_stands_on(graph, root) for root in roots]),
     )

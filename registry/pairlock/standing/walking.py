@@ -49,7 +49,9 @@ class Branch:
         }
 
 
-def what_stands_on(graph: Graph, root: str, *, depth: int | None = None) -> Branch:
+def what_stands_on(
+    graph: Graph, root: str, *, depth: int | None = None, copies: bool = True
+) -> Branch:
     """What stands on a node: its stages, the indexes built with it, adapters, and what they carry.
 
     What stands on a copy of it stands on it, too.
@@ -58,8 +60,9 @@ def what_stands_on(graph: Graph, root: str, *, depth: int | None = None) -> Bran
         graph: of the registry.
         root: a node's id.
         depth: how many steps to go; None for all, which is `DEEPEST`.
+        copies: whether to show what stands on copies of it.
     """
-    return _grow(graph, root, None, _steps(depth), up=False, path=frozenset())
+    return _grow(graph, root, None, _steps(depth), up=False, path=frozenset(), copies=copies)
 
 
 def what_it_stands_on(graph: Graph, root: str, *, depth: int | None = None) -> Branch:
@@ -103,6 +106,7 @@ def _grow(
     *,
     up: bool,
     path: frozenset[str],
+    copies: bool = False,
 ) -> Branch:
     found = graph.nodes[node]
     if node in path:
@@ -110,7 +114,7 @@ def _grow(
     if up:
         steps = [(one, one.target) for one in graph.above.get(node, ())]
     else:
-        steps = [(one, one.source) for one in _below(graph, node, is_root=edge is None)]
+        steps = [(one, one.source) for one in _below(graph, node, copies=copies)]
     steps.sort(key=lambda step: _key(graph.nodes[step[1]], step[0]))
     if depth == 0:
         return Branch(node=found, edge=edge, cut=len(steps))
@@ -125,7 +129,7 @@ def _grow(
     )
 
 
-def _below(graph: Graph, node: str, *, is_root: bool) -> Iterator[Edge]:
+def _below(graph: Graph, node: str, *, copies: bool) -> Iterator[Edge]:
     """Edges to what stands on a node, or on a copy of it.
 
     A stage holds one version, and an index was built with one: they hang on the copy that they
@@ -133,7 +137,7 @@ def _below(graph: Graph, node: str, *, is_root: bool) -> Iterator[Edge]:
     """
     for other in graph.same(node):
         for edge in graph.below.get(other, ()):
-            if other == node or (is_root and edge.kind is not EdgeKind.HOLDS):
+            if other == node or (copies and edge.kind is not EdgeKind.HOLDS):
                 yield edge
 
 
