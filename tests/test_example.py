@@ -292,11 +292,12 @@ def test_a_name_that_is_left_is_found(program: Path, tmp_path: Path) -> None:
     """In the bytes of a file and in its path, whatever the file is."""
     import portable
 
-    (tmp_path / "of-kim").mkdir()
-    (tmp_path / "of-kim" / "weights.bin").write_bytes(b"\x00\xffcut /home/kim/x\x00")
-    assert portable.traces(tmp_path, ["/home/", "kim", "lee"]) == [
-        "of-kim/weights.bin: /home/",
-        "of-kim/weights.bin: kim",
+    (tmp_path / "of-lee").mkdir()
+    (tmp_path / "of-lee" / "weights.bin").write_bytes(b"\x00\xffcut /home/kim/x\x00")
+    assert portable.traces(tmp_path, ["/home/", "kim", "lee", "ana"]) == [
+        "of-lee/weights.bin: /home/",
+        "of-lee/weights.bin: kim",
+        "of-lee/weights.bin: lee",
     ]
 
 
