@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("scripts/demo", "scripts/test", "scripts/check_wheel")
+SCRIPTS = ("scripts/demo", "scripts/test", "scripts/check_wheel", "scripts/make_example")
 
 
 @pytest.mark.parametrize(
