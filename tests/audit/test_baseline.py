@@ -134,6 +134,17 @@ def test_filters_make_no_entry_stale() -> None:
     assert len(audit.kept) == len(findings()) - 1
 
 
+def test_a_deep_audit_of_some_models_judges_no_entry_of_others() -> None:
+    """Bytes that were not hashed, and vectors that were not computed, may still be as accepted."""
+    baseline = accepting(finding(Code.PACKAGE_TAMPERED, "minilm"), finding(Code.GOLDEN, "minilm"))
+    some = Filters.of(models=["support"])
+    for filters, stale in ((some, ()), (Filters(), baseline.entries)):
+        options = AuditOptions(filters=filters, deep=True, golden=True)
+        audit = assemble(registry(), (), options=options, baseline=baseline)
+        assert audit.stale == stale
+        assert {*audit.stale, *audit.kept} == set(baseline.entries)
+
+
 def test_every_problem_is_listed_at_once() -> None:
     """One reading tells everything that is wrong, with its place."""
     text = """

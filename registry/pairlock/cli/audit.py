@@ -242,7 +242,7 @@ def _accept(found: Audit, file: Path, reason: str, until: dt.date, console: Outp
     ]
     text = baseline_text(accepted, kept=found.kept)
     write_whole(file, text.encode(), replace=False)
-    console.say(f"{len(found.findings)} findings are accepted until {until}: {file}")
+    console.say(f"accepted until {until}, in {file}: {len(found.findings)}")
 
 
 def _usage(found: str, hint: str) -> InvalidInputError:

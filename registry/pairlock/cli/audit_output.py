@@ -100,13 +100,11 @@ def _finding(finding: AuditFinding) -> Iterator[tuple[str, str]]:
 def _end(audit: Audit) -> Iterator[tuple[str, str]]:
     summary = audit.summary
     found = [
-        f"{count} {severity.value}{'' if count == 1 else 's'}"
-        for severity, count in summary.severities.items()
-        if count
+        _many(count, severity.value) for severity, count in summary.severities.items() if count
     ]
     yield "registry", audit.registry
     yield "looked at", f"{audit.at}{_how(audit)}"
-    shown = f"{summary.versions} versions of {summary.models} models"
+    shown = f"{_many(summary.versions, 'version')} of {_many(summary.models, 'model')}"
     yield "shown", ": ".join([shown, *_counted(summary.kinds)])
     yield from (("in stages", text) for text in _counted(summary.stages))
     yield "found", ", ".join(found) or "nothing"
@@ -135,6 +133,10 @@ def _counted(counts: Mapping[str, int]) -> list[str]:
     return [text] if text else []
 
 
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def _entry(entry: BaselineEntry) -> str:
     version = "" if entry.version is None else f"/{entry.version}"
     return (
@@ -150,7 +152,7 @@ def fix_lines(plan: FixPlan, done: Iterable[Fixed]) -> Iterator[str]:
     if not plan.fixes:
         yield "plan      nothing can be mended without a person"
     if plan.left:
-        yield f"left      {len(plan.left)} findings are somebody's to settle; each says what to do"
+        yield f"left      to people: {_many(len(plan.left), 'finding')}; each says what to do"
     for one in done:
         word = "done" if one.done else "NOT DONE"
         yield f"{word:<9} {plain(one.fix.what)}: {plain(one.detail)}"
