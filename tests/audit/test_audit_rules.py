@@ -249,6 +249,17 @@ CASES = [
         one(C.BASE_MISSING, ERROR, "support", *ADAPTERS)
         | one(C.PACKAGE_MISSING, ERROR, "mirror", 7),
     ),
+    Case(
+        "base deleted, the copy is damaged",
+        lambda: mirrored(without_base(clean()), findings=(wrong(ErrorKind.FILE_SIZE),)),
+        one(C.BASE_MISSING, ERROR, "support", *ADAPTERS)
+        | one(C.PACKAGE_TAMPERED, ERROR, "mirror", 7),
+    ),
+    Case(
+        "base made again with another dimension, a copy is there",
+        lambda: mirrored(remade(full("wide", dimension=48))),
+        one(C.BASE_MOVED, WARNING, "support", *ADAPTERS),
+    ),
     Case("base elsewhere, in another registry", lambda: sent_adapters(mirrored(remade()))),
     Case(
         "base without bytes",
