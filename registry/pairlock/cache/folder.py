@@ -5,6 +5,7 @@ blobs/<2>/<sha256>     every file once, by its content; read-only
 views/packages/<hex>/  a package by its digest: `files/` made of links to blobs, and `seal.json`
 views/models/<hex>/    a base model by its tree digest, likewise
 answers/<hex>.json     what the registry answered last
+inventories/<hex>.jsonl  what an inventory need not read again; see pairlock.inventory.remembered
 staging/               what is not finished; every name is unique to one attempt
 locks/                 empty files
 """

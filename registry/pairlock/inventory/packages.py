@@ -21,7 +21,8 @@ from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, Pair
 from pairlock.integrity import compare_entries
 from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
 from pairlock.inventory.remembered import Known, Memory, Stamp, pickles_in
-from pairlock.manifest import MANIFEST_NAME, package_digest, read_manifest
+from pairlock.inventory.telling import tell
+from pairlock.manifest import MANIFEST_NAME, package_digest
 from pairlock.manifest.format import MAX_MANIFEST_BYTES, PAGE_NAME, PAYLOAD
 from pairlock.stores import Entry, LocalStore, Store
 from pairlock.stores.opening import is_remote, open_store
@@ -216,10 +217,13 @@ def _read(
     digest = package_digest(content)
     known = memory.packages.get(digest)
     if known is None:
-        manifest = read_manifest(
-            content, where=f"{MANIFEST_NAME} of models:/{one.name}/{one.version}"
+        told = tell(
+            content,
+            digest,
+            approved=one.tags.get(DIGEST_TAG) == digest,
+            where=f"{MANIFEST_NAME} of models:/{one.name}/{one.version}",
         )
-        known = memory.package(digest, manifest)
+        known = memory.package(told)
     if stamp is not None and stamp[0] == len(content):
         memory.place(location, stamp, digest)
     return known

@@ -25,7 +25,8 @@ from pairlock.cache import CacheFolder
 from pairlock.errors import PairlockError
 from pairlock.inventory.facts import PackageFacts, PinFacts
 from pairlock.inventory.pickles import is_pickle_name
-from pairlock.manifest import BaseOrigin, Kind, Manifest, Spaces
+from pairlock.inventory.telling import Told
+from pairlock.manifest import BaseOrigin, Kind, Spaces
 
 _FOLDER = "inventories"
 _FORM = 1
@@ -89,11 +90,10 @@ class Memory:
         default_factory=dict
     )
 
-    def package(self, digest: str, manifest: Manifest) -> Known:
+    def package(self, told: Told) -> Known:
         """Note what a manifest says."""
-        shape = self._shape(tuple(intern(record.path) for record in manifest.files))
-        sizes = tuple(record.size_bytes for record in manifest.files)
-        known = Known(facts_of(digest, manifest), *shape, sizes)
+        digest = told.facts.digest
+        known = Known(told.facts, *self._shape(told.paths), told.sizes)
         self.packages[digest] = known
         self._news.append({"d": digest, "f": _to_data(known)})
         return known
@@ -193,34 +193,6 @@ def keep(folder: CacheFolder, registry: str, memory: Memory) -> None:
                 stream.write(b"\n" + _journal(news))
     except (OSError, PairlockError):
         return
-
-
-def facts_of(digest: str, manifest: Manifest) -> PackageFacts:
-    """What an audit asks of a manifest."""
-    pin = manifest.base
-    adapter = manifest.adapter
-    return PackageFacts(
-        digest=intern(digest),
-        kind=manifest.kind,
-        dimension=manifest.dimension,
-        input_dimension=getattr(adapter, "in_features", None),
-        spaces=Spaces(intern(manifest.spaces.document), intern(manifest.spaces.query)),
-        base=None
-        if pin is None
-        else PinFacts(
-            uri=intern(pin.uri),
-            origin=pin.origin,
-            tree_digest=intern(pin.tree_digest),
-            package_digest=None if pin.package_digest is None else intern(pin.package_digest),
-            dimension=pin.dimension,
-        ),
-        libraries={intern(k): intern(v) for k, v in manifest.provenance.libraries.items()},
-        files=len(manifest.files),
-        size_bytes=manifest.size_bytes,
-        foreign_classes=tuple(map(intern, manifest.foreign_classes)),
-        device_order=tuple(map(intern, manifest.devices.order)),
-        dtype=intern(manifest.devices.dtype),
-    )
 
 
 def _to_data(known: Known) -> dict[str, Any]:
