@@ -208,7 +208,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     wide = "埋め込み" * 12
     whole = inventory(
         model(name, version(name, 1), stages={"production-europe-west": 1}),
-        model(wide, version(wide, 12)),
+        model(wide, version(wide, 12), stages={"production-europe-west": 12}),
     )
     found = [finding(code, name, 1) for code in (Code.BASE_MOVED, Code.ALIAS_UNEXPLAINED)]
     lines = list(table_lines(assemble(whole, found, options=AuditOptions()), width=width))
