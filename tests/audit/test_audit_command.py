@@ -258,6 +258,10 @@ def test_a_new_file_goes_on_from_the_old_one(given: Given, tmp_path: Path) -> No
         **dict.fromkeys((one.code for one in ERRORS[:3]), "first"),
         Code.ALIAS_UNEXPLAINED: "known",
     }
+    whole = tmp_path / "whole.toml"
+    run("--baseline", str(old), "--write-baseline", str(whole), *ACCEPT)
+    reasons = [entry.reason for entry in read_baseline_file(whole).entries]
+    assert sorted(reasons) == ["first"] * 3 + ["known"] * 3
 
 
 def test_a_broken_off_audit_accepts_nothing(given: Given, tmp_path: Path) -> None:
