@@ -127,7 +127,8 @@ def _list(client: MlflowClient) -> int:
 def _change(client: MlflowClient, folder: Path, turn: int) -> None:
     """Four new versions, three deleted ones, three damaged packages."""
     for number in range(4):
-        client.create_model_version(f"model-{number:05}", source=str(folder / "nowhere"))
+        (one,) = client.search_model_versions("name = 'base-00000'", max_results=1)
+        client.create_model_version(f"model-{number:05}", source=one.source)
     for number in range(4, 7):
         found = client.search_model_versions(f"name = 'model-{number:05}'", max_results=1)
         if found:
