@@ -29,6 +29,7 @@ class AuditFormat(StrEnum):
     JSON = "json"
     CSV = "csv"
     SARIF = "sarif"
+    HTML = "html"
 
 
 def document(audit: Audit, format: AuditFormat, *, fixes: Mapping[str, Any] | None = None) -> str:
@@ -49,6 +50,10 @@ def document(audit: Audit, format: AuditFormat, *, fixes: Mapping[str, Any] | No
         from pairlock.auditing.formats.sarif import sarif_data
 
         return _json(sarif_data(audit, release=version("pairlock")))
+    if format is AuditFormat.HTML:
+        from pairlock.report import report_page
+
+        return report_page(audit)
     if format is AuditFormat.JSON:
         return _json({**audit.to_dict(), **({} if fixes is None else {"fixes": fixes})})
     return "\n".join(table_lines(audit, width=_width())) + "\n"
@@ -79,7 +84,7 @@ def _row(row: AuditRow) -> tuple[str, ...]:
         "" if row.base_state.value == "none" else row.base_state.value,
         plain(", ".join([*row.stages, *by_hand])),
         "" if row.severity is None else row.severity.value,
-        ", ".join(code.value for code in row.codes),
+        str(len(row.codes) or ""),
     )
 
 

@@ -167,7 +167,7 @@ def lineage(
         )
     stamped = [one for place in indexes for one in _stamped(place)]
     inventory = take(progress=progress, stop=stop)
-    graph = build_graph(inventory, stamped, gone=_gone_folders(inventory))
+    graph = build_graph(inventory, stamped, gone=gone_folders(inventory))
     roots = find_roots(graph, inventory, target)
     # what stands on a package is shown once, under the first of its versions that is meant
     firsts = {graph.same(root): root for root in reversed(roots)}.values()
@@ -208,7 +208,7 @@ def _stamped(folder: str | Path) -> list[StampedIndex]:
     return found
 
 
-def _gone_folders(inventory: Inventory) -> frozenset[str]:
+def gone_folders(inventory: Inventory) -> frozenset[str]:
     """Pinned folders of this machine that are not there any more."""
     pins = {
         pin.uri

@@ -1,0 +1,201 @@
+"""The report page: what is on it, that it needs nothing else, and that no name gets out of its text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from pairlock.auditing.codes import FACTS, Code
+from pairlock.auditing.findings import AuditFinding
+from pairlock.inventory import Inventory
+from pairlock.ledger import Held
+from pairlock.report.content import MAX_DRAWN, content_of
+from pairlock.report.drawing import BOX_HEIGHT, BOX_WIDTH, draw
+from pairlock.report.page import page
+from pairlock.standing.building import build_graph
+from support.inventories import adapter, full, inventory, ledger, model, version
+
+HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Page(HTMLParser):
+    """Elements and texts of a page, as a browser would have them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def values(self, attribute: str) -> list[str]:
+        return [facts[attribute] or "" for _, facts in self.elements if attribute in facts]
+
+
+def held(number: int, digest: str) -> Held:
+    return Held(
+        version=number,
+        package_digest=digest,
+        entry=0,
+        since="2026-01-01T00:00:00.000+00:00",
+        previous=None,
+    )
+
+
+def registry(name: str = "support", adapters: int = 3) -> Inventory:
+    """A base, adapters on it, and the newest of them in production."""
+    base = version("minilm", 1, full("base"))
+    made = [version(name, number + 1, adapter(f"a{number}", base)) for number in range(adapters)]
+    assert made[-1].package is not None
+    own = ledger({"production": held(adapters, made[-1].package.digest)})
+    return inventory(
+        model("minilm", base),
+        model(name, *made, ledger=own, aliases={"production": adapters}),
+    )
+
+
+def finding(name: str = "support", text: str = "found") -> AuditFinding:
+    return AuditFinding(
+        code=Code.BASE_MISSING,
+        severity=FACTS[Code.BASE_MISSING].severity,
+        model=name,
+        version=1,
+        stage="production",
+        place=text,
+        expected=text,
+        found=text,
+        todo=text,
+    )
+
+
+def made(found: Inventory, *findings: AuditFinding, manifests: dict[str, str] | None = None) -> str:
+    return page(found, findings, build_graph(found), manifests=manifests)
+
+
+def test_everything_is_on_the_page_and_every_link_leads_somewhere() -> None:
+    """Versions, stages, findings with what to do, manifests; links name what is there."""
+    text = made(registry(), finding(), manifests={"models:/support/1": '{"kind": "linear"}'})
+    parsed = Page(text)
+    words = " ".join(parsed.texts)
+    for wanted in ("models:/minilm/1", "models:/support/3", "production", '{"kind": "linear"}'):
+        assert wanted in words
+    assert FACTS[Code.BASE_MISSING].title in words and FACTS[Code.BASE_MISSING].meaning in words
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    targets = {unquote(value[1:]) for value in parsed.values("href")}
+    assert targets <= set(ids) and "version:support/1" in targets
+    near = {one for value in parsed.values("data-near") for one in value.split()}
+    assert near and near <= set(ids)
+
+
+def test_the_page_reaches_for_nothing_and_names_what_it_runs() -> None:
+    """No address, no foreign resource; the policy lets this style and this script through only."""
+    text = made(registry(), finding())
+    parsed = Page(text)
+    assert not re.search(r"https?://|//[a-z]", re.sub(r"sqlite:///\S+", "", text))
+    assert all(value.startswith("#") for value in parsed.values("href"))
+    assert not parsed.values("src")
+    (policy,) = [value for value in parsed.values("content") if "default-src" in value]
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+
+
+def test_no_text_gets_out_of_its_place() -> None:
+    """Names, tags, places and manifests that hold markup are shown, and are none."""
+    found = registry(HOSTILE)
+    parsed = Page(
+        made(found, finding(HOSTILE, HOSTILE), manifests={f"models:/{HOSTILE}/1": HOSTILE})
+    )
+    tags = [tag for tag, _ in parsed.elements]
+    assert tags.count("script") == 1 and "img" not in tags
+    assert not [name for _, facts in parsed.elements for name in facts if name.startswith("on")]
+    assert any(HOSTILE in text for text in parsed.texts)
+    assert "49" not in "".join(parsed.texts).split()
+
+
+def test_one_registry_is_one_page() -> None:
+    """The same inventory, findings and graph give the same bytes."""
+    assert made(registry(), finding()) == made(registry(), finding())
+
+
+def test_an_inventory_that_broke_off_says_so() -> None:
+    """What was not looked at is not passed over in silence."""
+    found = replace(registry(), complete=False, problem="the server went away")
+    assert "the server went away" in " ".join(Page(made(found)).texts)
+    assert "Not all was looked at" not in made(registry())
+
+
+def test_an_empty_registry_has_a_page() -> None:
+    """Nothing registered is no error."""
+    assert "holds nothing" in made(inventory())
+
+
+@pytest.mark.parametrize("adapters", [1, 7, 60])
+def test_no_box_lies_over_another(adapters: int) -> None:
+    """Every node is drawn once, inside the drawing, and apart from all others."""
+    graph = build_graph(registry(adapters=adapters))
+    drawing = draw(graph)
+    assert {box.node.id for box in drawing.boxes} == set(graph.nodes)
+    assert len(drawing.lines) == len(graph.edges)
+    by_column: dict[int, list[int]] = {}
+    for box in drawing.boxes:
+        assert 0 <= box.x <= drawing.width - BOX_WIDTH
+        assert 0 <= box.y <= drawing.height - BOX_HEIGHT
+        by_column.setdefault(box.x, []).append(box.y)
+    for rows in by_column.values():
+        assert rows == sorted(rows)
+        assert all(after - before >= BOX_HEIGHT for before, after in pairwise(rows))
+
+
+def test_of_a_large_registry_what_matters_is_drawn() -> None:
+    """What is in a stage or has a finding is drawn; how much is not is said; all is listed."""
+    found = registry(adapters=MAX_DRAWN + 50)
+    graph = build_graph(found)
+    content = content_of(found, [finding()], graph)
+    drawn = {entry.box.node.id for entry in content.nodes}
+    assert len(drawn) <= MAX_DRAWN and content.left_out == len(graph.nodes) - len(drawn) > 0
+    assert {"models:/support/1", f"models:/support/{MAX_DRAWN + 50}", "models:/minilm/1"} <= drawn
+    assert sum(len(entry.versions) for entry in content.models) == MAX_DRAWN + 51
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which no Python package brings")
+@pytest.mark.parametrize("name", ["support", HOSTILE])
+def test_a_browser_runs_the_page(name: str, tmp_path: Path) -> None:
+    """Its own script runs, shows the search, opens what the address names, and nothing else runs."""
+    file = tmp_path / "report.html"
+    file.write_text(made(registry(name), finding(name, HOSTILE)), "utf-8")
+    assert CHROMIUM is not None
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]
+    flags += ["--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}"]
+    found = subprocess.run(
+        [CHROMIUM, *flags, f"{file.as_uri()}#version:support/1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    parsed = Page(found.stdout)
+    (search,) = [facts for tag, facts in parsed.elements if tag == "search"]
+    assert "hidden" not in search
+    opened = [facts["id"] for tag, facts in parsed.elements if tag == "details" and "open" in facts]
+    assert opened == (["version:support/1"] if name == "support" else [])
+    assert [tag for tag, _ in parsed.elements].count("script") == 1
