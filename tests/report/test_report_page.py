@@ -1,4 +1,4 @@
-"""The report page: what is on it, that it needs nothing else, and that no name gets out of its text."""
+"""The report page: what is on it, that it needs nothing else, and that no name is markup."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import pytest
 from pairlock.auditing.codes import FACTS, Code
 from pairlock.auditing.findings import AuditFinding
 from pairlock.inventory import Inventory
-from pairlock.ledger import Held
 from pairlock.report.content import MAX_DRAWN, content_of
 from pairlock.report.drawing import BOX_HEIGHT, BOX_WIDTH, draw
 from pairlock.report.page import page
@@ -48,25 +47,13 @@ class Page(HTMLParser):
         return [facts[attribute] or "" for _, facts in self.elements if attribute in facts]
 
 
-def held(number: int, digest: str) -> Held:
-    return Held(
-        version=number,
-        package_digest=digest,
-        entry=0,
-        since="2026-01-01T00:00:00.000+00:00",
-        previous=None,
-    )
-
-
 def registry(name: str = "support", adapters: int = 3) -> Inventory:
     """A base, adapters on it, and the newest of them in production."""
     base = version("minilm", 1, full("base"))
     made = [version(name, number + 1, adapter(f"a{number}", base)) for number in range(adapters)]
-    assert made[-1].package is not None
-    own = ledger({"production": held(adapters, made[-1].package.digest)})
+    own = ledger({"production": made[-1]})
     return inventory(
-        model("minilm", base),
-        model(name, *made, ledger=own, aliases={"production": adapters}),
+        model("minilm", [base]), model(name, made, ledger=own, aliases={"production": adapters})
     )
 
 
@@ -180,7 +167,7 @@ def test_of_a_large_registry_what_matters_is_drawn() -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which no Python package brings")
 @pytest.mark.parametrize("name", ["support", HOSTILE])
 def test_a_browser_runs_the_page(name: str, tmp_path: Path) -> None:
-    """Its own script runs, shows the search, opens what the address names, and nothing else runs."""
+    """Its own script runs, opens what the address names, and nothing else runs."""
     file = tmp_path / "report.html"
     file.write_text(made(registry(name), finding(name, HOSTILE)), "utf-8")
     assert CHROMIUM is not None
