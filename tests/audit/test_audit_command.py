@@ -24,7 +24,7 @@ from pairlock.auditing.acts import overlaid
 from pairlock.auditing.baseline_files import read_baseline_file
 from pairlock.auditing.codes import Code, Severity
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.fixing import Fix, Fixed, FixPlan, Left
+from pairlock.auditing.fixing import Fix, Fixed, FixPlan, Left, Remedy
 from pairlock.cli.app import app
 from pairlock.errors import AlreadyExistsError, ErrorKind, Finding, NotFoundError, StorageError
 from pairlock.inventory import Inventory, VersionFacts
@@ -62,7 +62,15 @@ class Given:
     def plan(self, inventory: Inventory, found: Any, **_: Any) -> FixPlan:
         assert inventory is self.inventory
         return FixPlan(
-            fixes=(Fix(what="let the aliases of support follow"),),
+            fixes=(
+                Fix(
+                    remedy=Remedy.FOLLOW,
+                    model="support",
+                    version=None,
+                    what="let the aliases of support follow",
+                    settles=(),
+                ),
+            ),
             left=tuple(Left(finding=one, why="a person has to decide it") for one in found),
         )
 
@@ -138,7 +146,7 @@ def test_a_broken_off_audit_shows_what_it_has_and_ends_with_3(given: Given, foun
         ("--code", "base-move"),
         ("--kind", "lora"),
         ("--severity", "fatal"),
-        ("--format", "html"),
+        ("--format", "pdf"),
         ("--fail-on", "note"),
         ("--jobs", "0"),
         ("--baseline", "missing.toml"),
