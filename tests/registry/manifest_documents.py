@@ -157,7 +157,7 @@ def _sample_base() -> dict[str, Any]:
     }
 
 
-_HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
+_HEX = st.binary(min_size=32, max_size=32).map(bytes.hex)  # one draw, not one for each digit
 _TEXT = st.text(max_size=12)
 _DIMENSION = st.integers(1, 2**53 - 1)
 _SIZE = st.integers(0, 2**53 - 1)
@@ -176,7 +176,10 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=6,
 )
-_UNKNOWN = st.dictionaries(_TEXT.map(lambda text: f"x-{text}") | st.just("unknown"), _JSON)
+# few at each of the twelve levels: most of the time goes into drawing them
+_UNKNOWN = st.dictionaries(
+    _TEXT.map(lambda text: f"x-{text}") | st.just("unknown"), _JSON, max_size=2
+)
 _CLASS_PATH = st.sampled_from(["acme:Gate", "acme.adapters:Gated_2", "_a.b1.C:D"])
 _NAME = st.text("bcdghkt0189-_é漢", max_size=8).map(lambda text: f"f{text}")
 _NUMBER = st.floats(0, 2**53 - 1)
@@ -287,7 +290,7 @@ def _adapters(draw: st.DrawFn, kind: str, in_features: int, out_features: int) -
 def _bases(draw: st.DrawFn) -> dict[str, Any]:
     origin = draw(st.sampled_from(["package", "mlflow.sentence_transformers", "hub", "folder"]))
     files = draw(_files(draw(_names(min_size=1, max_size=4))))
-    commit = st.text("0123456789abcdef", min_size=40, max_size=40)
+    commit = st.binary(min_size=20, max_size=20).map(bytes.hex)
     base = {
         "uri": draw(st.text(min_size=1, max_size=12)),
         "requested": draw(st.text(min_size=1, max_size=12)),
