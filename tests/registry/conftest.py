@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.proxy import FaultProxy
-from support.registries import active
+from support.registries import active, new_registry
 from support.servers import start_mlflow
 from support.tracking import Tracking, fill, variables
 
@@ -19,11 +19,16 @@ MakeFolder = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def s3_tracking(
-    tmp_path_factory: pytest.TempPathFactory, seaweedfs: Any, model_folders: MakeFolder
+    tmp_path_factory: pytest.TempPathFactory,
+    registry_template: Path,
+    seaweedfs: Any,
+    model_folders: MakeFolder,
 ) -> Iterator[Tracking]:
     """A server whose clients keep the artifacts in S3 themselves."""
     root = f"s3://pairlock/tracking-{os.urandom(4).hex()}"
-    server = start_mlflow(tmp_path_factory.mktemp("s3-tracking"), default_root=root)
+    folder = tmp_path_factory.mktemp("s3-tracking")
+    new_registry(folder, registry_template, artifacts=f"{root}/0")
+    server = start_mlflow(folder, default_root=root)
     try:
         models = {name: model_folders(name) for name in ("tiny_model", "tiny_other")}
         yield fill(server, models, seaweedfs.environment())
@@ -33,10 +38,12 @@ def s3_tracking(
 
 @pytest.fixture(scope="session")
 def proxied_tracking(
-    tmp_path_factory: pytest.TempPathFactory, model_folders: MakeFolder
+    tmp_path_factory: pytest.TempPathFactory, registry_template: Path, model_folders: MakeFolder
 ) -> Iterator[Tracking]:
     """A server that serves the artifacts itself, from its disk."""
-    server = start_mlflow(tmp_path_factory.mktemp("proxied-tracking"))
+    folder = tmp_path_factory.mktemp("proxied-tracking")
+    new_registry(folder, registry_template, artifacts="mlflow-artifacts:/0")
+    server = start_mlflow(folder)
     try:
         yield fill(server, {"tiny_other": model_folders("tiny_other")}, {})
     finally:

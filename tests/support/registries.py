@@ -64,8 +64,14 @@ def package_folder(uri: str) -> Path:
     return Path(locate(parse_reference(uri)).location)
 
 
-def new_registry(folder: Path, template: Path) -> Registry:
-    """A registry that is like a fresh one, copied from a fresh one because making one is slow."""
+def new_registry(folder: Path, template: Path, *, artifacts: str | None = None) -> Registry:
+    """A registry that is like a fresh one, copied from a fresh one because making one is slow.
+
+    Args:
+        folder: where it is made.
+        template: the fresh one.
+        artifacts: where its only experiment keeps artifacts; beside the database otherwise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     registry = Registry(folder)
     shutil.copyfile(template / "mlflow.db", folder / "mlflow.db")
@@ -74,6 +80,8 @@ def new_registry(folder: Path, template: Path) -> Registry:
             "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
             (str(template), str(folder)),
         )
+        if artifacts is not None:
+            database.execute("UPDATE experiments SET artifact_location = ?", (artifacts,))
     database.close()
     return registry
 
