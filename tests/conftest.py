@@ -25,11 +25,18 @@ settings.register_profile("pairlock", derandomize=True)
 settings.load_profile("pairlock")
 
 MakeFolder = Callable[[str], Path]
+LONGEST = {
+    name: place
+    for place, name in enumerate(
+        ("test_readme.py", "test_trainers.py", "test_kills.py", "test_promote.py")
+    )
+}
+"""Files of tests by how early they begin; all others follow in the usual order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the one long test, so that no worker waits for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    """Begin with the files that take longest, so that no worker waits for one at the end."""
+    items.sort(key=lambda item: LONGEST.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
