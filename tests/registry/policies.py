@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -89,6 +90,7 @@ _SEEN: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 """What a promotion has to show for a key."""
 
 
+@cache
 def promotions(key: str) -> st.SearchStrategy[Promotion]:
     """Promotions with which all is well but, perhaps, what one key asks for."""
     well = {
@@ -106,6 +108,7 @@ def promotions(key: str) -> st.SearchStrategy[Promotion]:
     return st.builds(Promotion, **{**well, **_SEEN[key]})
 
 
+@cache
 def policies_of(key: str) -> st.SearchStrategy[Policy]:
     """Policies of one stage that has a single key."""
     stage = st.builds(StagePolicy, **{key: RULES[key]})
