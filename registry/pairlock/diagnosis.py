@@ -17,6 +17,7 @@ from pairlock.catalog import reach_registry, sqlite_path, tracking_uri
 from pairlock.config import current_settings
 from pairlock.errors import PairlockError
 from pairlock.references import without_credentials
+from pairlock.wording import counted
 
 _LOW_SPACE_BYTES = 1 << 30
 
@@ -121,7 +122,8 @@ def _cache_folder(root: Path, found: Survey) -> Fact:
     if not root.is_dir():
         problem = "is no folder; set PAIRLOCK_CACHE to another path"
         return Fact(name="cache", value=str(root), problem=problem)
-    held = f"{len(found.views)} packages and bases, {found.size_bytes / 1e6:.1f} MB"
+    things = counted(len(found.views), "package or base", "packages and bases")
+    held = f"{things}, {found.size_bytes / 1e6:.1f} MB"
     if not os.access(root, os.W_OK):
         return Fact(name="cache", value=f"{root}, {held}, read-only: what is in it can be loaded")
     free_bytes = shutil.disk_usage(root).free

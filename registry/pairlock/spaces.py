@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pairlock.digests import canonical_json, digest_bytes
 from pairlock.golden import FLOAT32_BARS, Bars, Deviation, compare_vectors
 from pairlock.manifest import Spaces
+from pairlock.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +168,7 @@ def _compare(before: GoldenDocuments, after: GoldenDocuments) -> SpaceVerdict:
         recorded, found, bars=Bars.recorded(FLOAT32_BARS), role="text"
     )
     figures = _figures(deviation, len(shared))
-    of = f"{len(shared)} golden texts"
+    of = counted(len(shared), "golden text")
     if findings:
         return _needed(
             f"document vectors of {of} differ by up to 1 - cosine "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pairlock.manifest import AdapterFacts, CustomFacts, DeviceHints, Manifest, PeftFacts
+from pairlock.wording import counted
 
 
 def summary_rows(manifest: Manifest, digest: str) -> list[tuple[str, str]]:
@@ -37,7 +38,7 @@ def summary_rows(manifest: Manifest, digest: str) -> list[tuple[str, str]]:
         ("dtype", manifest.devices.dtype),
         ("devices", " > ".join(manifest.devices.order)),
         ("least memory", _memory(manifest.devices)),
-        ("payload", f"{len(manifest.files)} files, {manifest.size_bytes:,} bytes"),
+        ("payload", f"{counted(len(manifest.files), 'file')}, {manifest.size_bytes:,} bytes"),
         ("golden vectors", f"{golden.texts} texts as query and as text"),
     ]
     if golden.adapter_shift is not None:

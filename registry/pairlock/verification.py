@@ -15,6 +15,7 @@ from pairlock.manifest import BasePin
 from pairlock.packages import Package, examine_package
 from pairlock.progress import SILENT, Progress
 from pairlock.resolution import resolve
+from pairlock.wording import counted
 
 
 class Outcome(StrEnum):
@@ -104,7 +105,7 @@ def verify(
         _result(
             "package",
             package.findings,
-            f"{files} files by path, size and sha256; digest recorded by: {anchors}",
+            f"{counted(files, 'file')} by path, size and sha256; digest recorded by: {anchors}",
         )
     ]
     found_base: Base | None = None
@@ -112,7 +113,9 @@ def verify(
     if pin is not None:
         found_base, findings = _examine_base(pin, base, settings, progress)
         place = found_base.requested if found_base else base or pin.uri
-        checks.append(_result("base", findings, f"{place}: {len(pin.files)} files, as pinned"))
+        checks.append(
+            _result("base", findings, f"{place}: {counted(len(pin.files), 'file')}, as pinned")
+        )
     if not golden:
         checks.append(_skipped("not asked for"))
     elif any(check.outcome is Outcome.FAILED for check in checks):
@@ -160,7 +163,9 @@ def _golden(
             return _result("golden vectors", findings, error.summary)
     figures = {name: deviation.to_dict() for name, deviation in result.deviations.items()}
     texts = package.manifest.golden.texts
-    detail = f"{texts} texts, float32 on the CPU, 1 - cosine at most {result.worst():.1e}"
+    detail = (
+        f"{counted(texts, 'text')}, float32 on the CPU, 1 - cosine at most {result.worst():.1e}"
+    )
     return _result("golden vectors", result.findings, detail, figures)
 
 

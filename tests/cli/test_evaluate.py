@@ -13,7 +13,7 @@ from mlflow.entities import Metric
 from typer.testing import CliRunner, Result
 
 import pairlock
-from pairlock.catalog import Located, locate
+from pairlock.catalog import DIGEST_TAG, Located, locate
 from pairlock.catalog.metrics import log_model_metrics, read_model_metrics
 from pairlock.cli.app import app
 from pairlock.errors import ErrorKind, InvalidInputError, UnavailableError
@@ -186,6 +186,47 @@ def test_a_copied_version_shares_what_its_model_has(logged: Any, dataset: Path) 
         assert found["ndcg_1"] == own
 
 
+@pytest.mark.parametrize("how", ["new", "old", "gone"])
+def test_a_copy_whose_source_is_another_model_by_now_shares_nothing(
+    logged: Any, tiny_other: Path, how: str
+) -> None:
+    """A name that was deleted and used again is not what the copy came from.
+
+    A newer model of the name is told by its time, also without digests; an older one by its digest.
+    """
+    client = logged.client
+    logged.log(tiny_other, "older")
+    client.copy_model_version("models:/base/1", "copy")
+    digest = pairlock.receipt(pairlock.load("models:/base/1")).package_digest
+    facts = {"dataset_name": "d", "dataset_digest": f"sha256:{'a' * 64}", "dataset_source": "d"}
+    client.delete_registered_model("base")
+    if how == "gone":
+        assert read_model_metrics("copy", 1) == ()
+        return
+    if how == "old":
+        client.rename_registered_model("older", "base")
+    else:
+        logged.log(tiny_other, "base")
+    log_model_metrics("base", 1, {"m": 0.9}, **facts, at_ms=1)
+    if how == "new":
+        assert pairlock.receipt(pairlock.load("models:/copy/1")).package_digest == digest
+        client.delete_model_version_tag("base", "1", DIGEST_TAG)
+        client.delete_logged_model_tag(model_of(logged).model_id, DIGEST_TAG)
+        client.delete_model_version_tag("copy", "1", DIGEST_TAG)
+    assert read_model_metrics("copy", 1) == ()
+    assert log_model_metrics("copy", 1, {"m": 0.1}, **facts, at_ms=2) is None
+    assert {item.value for item in read_model_metrics("base", 1)} == {0.9}
+
+
+def test_a_copy_that_took_the_name_of_its_source_names_no_other(logged: Any) -> None:
+    """A version whose source is its own name by now has no metrics, and loads."""
+    logged.client.copy_model_version("models:/base/1", "copy")
+    logged.client.delete_registered_model("base")
+    logged.client.rename_registered_model("copy", "base")
+    assert read_model_metrics("base", 1) == ()
+    assert pairlock.load("models:/base/1").get_text_embedding("a text")
+
+
 def test_a_version_without_a_logged_model_keeps_the_tag(logged: Any, dataset: Path) -> None:
     """A version that was registered from a folder has no metrics in MLflow; its tag has them."""
     logged.client.create_registered_model("bare")
@@ -264,6 +305,7 @@ STRANGE = [
     {"metrics": {"m": -float("inf")}},
     {"metrics": {"m": "1"}},
     {"at": "yesterday"},
+    {"at": "2026-99-99T99:99:99Z"},
     {"at": "2026-01-01T00:00:00"},
     {"at": 3},
 ]

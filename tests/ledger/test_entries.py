@@ -234,6 +234,9 @@ def test_a_figure_that_json_cannot_hold_is_not_written(figure: float) -> None:
         {"at": "yesterday"},
         {"at": "2026-01-31T12:00:00+02:00"},
         {"at": "2026-01-31T12:00:00"},
+        {"at": "2026-99-99T99:99:99Z"},
+        {"at": "2026-02-29T12:00:00Z"},
+        {"at": "2026-01-31T24:00:00Z"},
         {"write_id": "short"},
         {"subject": replace(subject(3), version=0)},
         {"origin": {"when": object()}},
@@ -244,6 +247,9 @@ def test_a_figure_that_json_cannot_hold_is_not_written(figure: float) -> None:
         "time",
         "other-zone",
         "no-zone",
+        "no-month",
+        "no-day",
+        "no-hour",
         "write-id",
         "version",
         "no-json",
@@ -254,6 +260,16 @@ def test_what_could_not_be_read_back_is_not_written(changes: dict[str, Any]) -> 
     with pytest.raises(InvalidInputError) as caught:
         write_entry(replace(RICH, **changes))
     assert caught.value.kind is ErrorKind.LEDGER_INVALID
+
+
+@pytest.mark.parametrize("at", ["2026-99-99T99:99:99Z", "2026-02-29T12:00:00Z"])
+def test_a_day_that_there_is_not_is_no_time(at: str) -> None:
+    """A file that has the form of a time in it, and no such day, is refused as any other."""
+    document = decoded(RICH)
+    document["entry"]["at"] = at
+    with pytest.raises(FormatError) as caught:
+        read(resealed(document))
+    assert [finding.place for finding in caught.value.findings] == ["$.entry.at"]
 
 
 def test_every_act_can_be_written() -> None:

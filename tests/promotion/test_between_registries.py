@@ -26,6 +26,7 @@ from pairlock import (
     InvalidInputError,
     PairlockError,
     RefusedError,
+    StorageError,
     UnavailableError,
 )
 from pairlock.catalog import (
@@ -41,6 +42,7 @@ from pairlock.in_force import store_policy
 from pairlock.ledger import Act, Sealed
 from pairlock.policy import Policy, StagePolicy, parse_requirement
 from pairlock.promotion import execute_sending, history, plan_promotion, plan_sending, promote, send
+from pairlock.promotion.execution import delivering
 from pairlock.promotion.rules.gates import GateOutcome
 from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
@@ -403,6 +405,104 @@ def test_a_damaged_copy_is_never_promoted(here: Registry, there: Registry) -> No
         send("support", 1, to="production", to_registry=there.uri)
     with active(there.uri):
         assert registered_model("support").aliases == {"staging": 1}
+
+
+def test_a_copy_that_was_stored_and_then_cut_is_not_registered(
+    here: Registry, there: Registry
+) -> None:
+    """A whole copy that a process left behind is used; one that is not whole is made again."""
+    digest = versions(here.uri)["support"][0]
+    send("support", 1, to="staging", to_registry=there.uri)
+    for change in (None, "cut", "gone", "manifest"):
+        with active(there.uri):
+            folder = there.folder_of(there_now(digest))
+        there.client.delete_registered_model("support")
+        for one in there.client.search_logged_models(["0"]):
+            if one.tags.get(DIGEST_TAG) == digest and "mlflow.modelVersions" in one.tags:
+                there.client.delete_logged_model_tag(one.model_id, "mlflow.modelVersions")
+        weights = folder / "payload" / "adapter" / "adapter.safetensors"
+        if change == "cut":
+            weights.write_bytes(weights.read_bytes()[:-1])
+        elif change == "gone":
+            weights.unlink()
+        elif change == "manifest":
+            manifest = folder / "pairlock.json"
+            manifest.write_bytes(manifest.read_bytes().replace(b"}", b" }", 1))
+        send("support", 1, to="staging", to_registry=there.uri)
+        with active(there.uri):
+            is_the_same = there.folder_of(there_now(digest)) == folder
+            assert pairlock.verify(there_now(digest)).passed
+        assert is_the_same == (change is None)
+
+
+def test_a_copy_in_another_store_is_compared_before_it_is_promoted(
+    here: Registry, server: str, seaweedfs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored file that is cut or gone, or another manifest, keeps the copy out of every stage."""
+    point_to(monkeypatch, seaweedfs.environment())
+    digest = versions(here.uri)["support"][0]
+    send("support", 1, to="staging", to_registry=server)
+    with active(server):
+        uri = there_now(digest)
+        _, _, bucket, folder = locate(parse_reference(uri)).location.split("/", 3)
+        before = registered_model("support").aliases
+    s3 = seaweedfs.client()
+
+    def fault(name: str, content: bytes | None) -> PairlockError:
+        place = {"Bucket": bucket, "Key": f"{folder}/{name}"}
+        kept = s3.get_object(**place)["Body"].read()
+        s3.delete_object(**place)
+        if content is not None:
+            s3.put_object(**place, Body=content)
+        try:
+            with pytest.raises(pairlock.IntegrityError) as caught:
+                send("support", 1, to="production", to_registry=server)
+        finally:
+            s3.put_object(**place, Body=kept)
+        return caught.value
+
+    weights = "payload/adapter/adapter.safetensors"
+    cut, gone, other = fault(weights, b"short"), fault(weights, None), fault("pairlock.json", b"{}")
+    assert (cut.kind, gone.kind) == (ErrorKind.FILE_SIZE, ErrorKind.FILE_MISSING)
+    assert [[one.place for one in error.findings] for error in (cut, gone)] == [[weights]] * 2
+    assert other.kind is ErrorKind.PACKAGE_DIGEST
+    with active(server):
+        assert registered_model("support").aliases == before
+
+
+def there_now(digest: str) -> str:
+    """The version of `support` that is this package, by the registry in use."""
+    (found,) = [copy for copy in versions_by_digest(digest) if copy.name == "support"]
+    return found.uri
+
+
+def test_the_next_promotion_writes_what_the_ledger_here_misses(
+    here: Registry, there: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `send` entry that could not be written comes with the next promotion to that registry.
+
+    It is written once: what both sides know is not missing.
+    """
+
+    def fail(*_: Any) -> Any:
+        raise StorageError("the disk is gone", kind=ErrorKind.STORAGE_FAILED)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(delivering, "_record", fail)
+        with pytest.raises(StorageError):
+            send("support", 1, to="production", to_registry=there.uri)
+    with active(there.uri):
+        (promoted,) = history("support").entries
+    assert sends_of(promoted.digest) == 0
+    plan = plan_sending("support", 1, to="staging", to_registry=there.uri)
+    assert [one.digest for one in plan.unrecorded] == [promoted.digest]
+    sent = execute_sending(plan)
+    assert len(sent.recorded) == 2
+    assert sends_of(promoted.digest) == 1
+    policy = here.folder / "more.toml"
+    policy.write_text("[stages.canary]\n")
+    plan = plan_sending("support", 1, to="canary", to_registry=there.uri, policy=policy)
+    assert plan.unrecorded == ()
 
 
 def test_the_command_prints_the_plan_and_changes_nothing(

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pairlock.catalog.location import DIGEST_TAG
 from pairlock.catalog.registry import client_of_a_registry, registry_unavailable
 from pairlock.metrics import mlflow_metric_name
 
@@ -164,24 +165,32 @@ def _value(client: Any, metric: Any) -> float:
 
 
 def _logged_model(client: Any, name: str, version: int) -> Any:
-    """The logged model under a version, also under one that was copied; None if there is none."""
+    """The logged model under a version, also under one that was copied; None if there is none.
+
+    A copy names its source by name and number, which another model may have by now.
+    """
     from mlflow.exceptions import MlflowException
 
-    seen: set[tuple[str, str]] = set()
-    place = (name, str(version))
-    while place not in seen:
-        seen.add(place)
-        source = str(client.get_model_version(*place).source or "")
+    found = client.get_model_version(name, str(version))
+    digest = found.tags.get(DIGEST_TAG)
+    while True:
+        source = str(found.source or "")
         try:
             if match := re.fullmatch(r"models:/(m-[0-9a-f]{32})/?", source):
-                return client.get_logged_model(match.group(1))
-            if match := re.fullmatch(r"models:/([^/]+)/(\d+)/?", source):
-                place = match.group(1), match.group(2)
+                model = client.get_logged_model(match.group(1))
+                own = model.tags.get(DIGEST_TAG)
+                return model if None in (own, digest) or own == digest else None
+            match = re.fullmatch(r"models:/([^/]+)/(\d+)/?", source)
+            if match is None:
+                return None
+            copy, found = found, client.get_model_version(match.group(1), match.group(2))
         except MlflowException as error:
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
                 return None
             raise
-    return None
+        if found.creation_timestamp >= copy.creation_timestamp:
+            return None  # a source is older
+        digest = digest or found.tags.get(DIGEST_TAG)
 
 
 @contextmanager

@@ -28,6 +28,10 @@ from pairlock.references import (
     without_credentials,
 )
 from pairlock.registries import registry_in_use
+from pairlock.wording import counted
+
+NOTHING_DONE = "nothing was loaded or changed"
+"""What is said when a question failed, whatever it was asked for."""
 
 
 def tracking_uri() -> str:
@@ -80,7 +84,7 @@ def reach_registry() -> str:
     except (MlflowException, SQLAlchemyError) as error:
         raise registry_unavailable(error) from error
     more = "at least " if found.token else ""
-    return f"{more}{len(found)} registered models"
+    return more + counted(len(found), "registered model")
 
 
 def ask(requested: str, method: str, *arguments: Any, **named: Any) -> Any:
@@ -152,7 +156,7 @@ def _need_registry(requested: str) -> None:
             checked=str(path),
             expected="MLflow's database",
             found="nothing",
-            done="nothing was loaded",
+            done=NOTHING_DONE,
             hint="go to the folder where the models were logged, set MLFLOW_TRACKING_URI to its "
             "registry, or log a model first",
         )
@@ -189,7 +193,7 @@ def _version(requested: str, version: Any, known: Known) -> Located:
             checked="the version's status",
             expected="READY",
             found=f"{version.status} {version.status_message or ''}".strip(),
-            done="nothing was loaded",
+            done=NOTHING_DONE,
             hint="log the model again, or choose another version",
         )
     own = _anchor("version tag", version.tags)
@@ -206,22 +210,33 @@ def _version(requested: str, version: Any, known: Known) -> Located:
         requested=requested,
         uri=uri,
         location=local_path(str(location)),
-        anchors={**_origin_anchors(str(version.source or "")), **own},
+        anchors={**_origin_anchors(str(version.source or ""), created_ms), **own},
         name=version.name,
         version=int(version.version),
         created_ms=created_ms,
     )
 
 
-def _origin_anchors(source: str) -> dict[str, str]:
+def _origin_anchors(source: str, created_ms: int) -> dict[str, str]:
     """What vouches for the logged model, or the version, that a version was registered from.
 
     Registering a version again drops its tags, and a tag can be deleted.
+
+    Args:
+        source: as the version has it.
+        created_ms: when the version was made, in ms since 1970.
     """
     if not source.startswith("models:/"):
         return {}
     try:
-        return dict(locate(parse_reference(source)).anchors)
+        reference = parse_reference(source)
+        if not isinstance(reference, VersionReference):
+            return dict(locate(reference).anchors)
+        with translated(source):
+            origin = client().get_model_version(reference.name, str(reference.version))
+            if int(origin.creation_timestamp or 0) >= created_ms:
+                return {}  # the name is another's by now, or its own: a source is older
+            return dict(_version(source, origin, lambda _uri: None).anchors)
     except (NotFoundError, InvalidInputError):
         return {}  # deleted since; the version keeps its own tag and its bytes
 
@@ -250,7 +265,7 @@ def _run_model(requested: str, reference: RunReference) -> Located:
             checked=f"the models logged under run {reference.run_id}",
             expected=f"one named {reference.name}",
             found=", ".join(f"models:/{model.model_id}" for model in found) or "none",
-            done="nothing was loaded",
+            done=NOTHING_DONE,
             hint="load it as models:/m-<id>, shown on the run's page",
         )
     return _logged_model(requested, found[0].model_id)
@@ -267,7 +282,7 @@ def _newest_in_stage(reference: StageReference) -> Any:
             checked=f"stage {reference.stage} of {reference.name}",
             expected="a version",
             found="none",
-            done="nothing was loaded",
+            done=NOTHING_DONE,
             hint=f"name a version, or an alias: models:/{reference.name}@{reference.stage.lower()}",
         )
     return versions[0]
@@ -318,7 +333,7 @@ def translated(requested: str) -> Iterator[None]:
                 checked=f"the registry {without_credentials(tracking_uri())}",
                 expected=requested,
                 found=_first_line(error),
-                done="nothing was loaded",
+                done=NOTHING_DONE,
                 hint="check the name and the registry; MLFLOW_TRACKING_URI chooses another one, "
                 "`pairlock doctor` shows which one is used",
             ) from error
@@ -336,7 +351,7 @@ def registry_unavailable(error: Exception) -> UnavailableError:
             checked=f"the registry {without_credentials(tracking_uri())}",
             expected="credentials that the registry accepts",
             found=_first_line(error),
-            done="nothing was loaded or registered",
+            done=NOTHING_DONE,
             hint="check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN, and what this user may do there",
         )
@@ -346,7 +361,7 @@ def registry_unavailable(error: Exception) -> UnavailableError:
         checked=f"the registry {without_credentials(tracking_uri())}",
         expected="an answer",
         found=_first_line(error),
-        done="nothing was loaded or registered",
+        done=NOTHING_DONE,
         hint="check that the server runs and that its address is right (MLFLOW_TRACKING_URI, or "
         "--to-registry), then try again",
     )

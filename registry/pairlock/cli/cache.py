@@ -10,6 +10,7 @@ import typer
 from pairlock.cli import exit_codes
 from pairlock.cli.options import FormatOption
 from pairlock.cli.output import Format, Output, columns, duration, size
+from pairlock.wording import counted
 
 
 def list_(format: FormatOption = Format.HUMAN) -> int:
@@ -33,7 +34,9 @@ def list_(format: FormatOption = Format.HUMAN) -> int:
         )
         for view in views
     ]
-    output.say(f"{found.root}: {len(found.blobs)} files, {size(found.size_bytes)} on disk")
+    output.say(
+        f"{found.root}: {counted(len(found.blobs), 'file')}, {size(found.size_bytes)} on disk"
+    )
     output.result(
         {
             "cache": str(found.root),
@@ -108,7 +111,7 @@ def verify(format: FormatOption = Format.HUMAN) -> int:
     output = Output(format)
     found = check_cache(CacheFolder(current_settings().cache), progress=output.progress())
     lines = [f"damaged  {finding}" for finding in found.findings]
-    lines.append(f"{found.files} files, {size(found.size_bytes)}: ")
+    lines.append(f"{counted(found.files, 'file')}, {size(found.size_bytes)}: ")
     lines[-1] += f"{len(found.findings)} damaged" if found.findings else "all as they should be"
     output.result(
         {

@@ -10,6 +10,7 @@ import typer
 from pairlock.cli import exit_codes
 from pairlock.cli.options import AllowClass, BaseInstead, Device, Dtype, FormatOption, Offline, Uri
 from pairlock.cli.output import Format, Output, table
+from pairlock.wording import counted
 
 if TYPE_CHECKING:
     from pairlock.evaluation.evaluating import Evaluation
@@ -71,6 +72,11 @@ def evaluate(
 
 def _text(found: Evaluation) -> str:
     missing = "not all was stored" if found.stored_as or found.run_id else "nothing was stored"
+    sizes = (
+        counted(found.queries, "query", "queries"),
+        counted(found.corpus, "text"),
+        counted(found.relevant, "relevant pair"),
+    )
     stored = [
         *([f"tag {found.stored_as}"] if found.stored_as else []),
         *([f"metrics of run {found.run_id}"] if found.run_id else []),
@@ -80,10 +86,7 @@ def _text(found: Evaluation) -> str:
         ("uri", found.uri),
         ("package digest", found.package_digest),
         ("dataset", f"{found.dataset_name}, {found.dataset_digest}"),
-        (
-            "texts",
-            f"{found.queries} queries, {found.corpus} texts, {found.relevant} relevant pairs",
-        ),
+        ("texts", ", ".join(sizes)),
         ("similarity", f"{found.similarity} ({found.similarity_from})"),
         ("device", f"{found.device}, {found.dtype}"),
         *((name, f"{value:.4f}") for name, value in found.metrics.items()),

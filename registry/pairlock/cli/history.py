@@ -8,6 +8,7 @@ from pairlock.cli import exit_codes
 from pairlock.cli.options import FormatOption
 from pairlock.cli.output import Format, Output, columns
 from pairlock.cli.stage_options import ModelName
+from pairlock.wording import counted
 
 if TYPE_CHECKING:
     from pairlock.ledger import Entry, Sealed
@@ -45,7 +46,7 @@ def _text(found: History) -> str:
     ]
     requests = [
         f"request {one.id}: version {one.version} to {one.stage}, asked for by {one.by}, "
-        f"{len(one.approvals)} approvals"
+        + counted(len(one.approvals), "approval")
         for one in found.state.requests
     ]
     problems = [f"MOVED BY HAND: {one}" for one in found.moved]
@@ -55,7 +56,8 @@ def _text(found: History) -> str:
             f"`pairlock repair {found.model}` puts them back, "
             f"`pairlock adopt {found.model} --stage STAGE` takes one over"
         )
-    whole = [] if found.findings else [f"{len(found.entries)} entries, unbroken: {found.ledger}"]
+    length = counted(len(found.entries), "entry", "entries")
+    whole = [] if found.findings else [f"{length}, unbroken: {found.ledger}"]
     blocks += ["\n".join(lines) for lines in (holders + requests, whole + problems) if lines]
     return "\n\n".join(blocks)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pairlock.errors import PairlockError
 from pairlock.progress import SILENT, Progress
+from pairlock.wording import counted
 
 
 class Format(StrEnum):
@@ -100,7 +101,7 @@ def duration(seconds: float) -> str:
     for name, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {name}"
-    return f"{seconds:.0f} seconds"
+    return counted(round(seconds), "second")
 
 
 def size(count: int) -> str:
@@ -108,7 +109,7 @@ def size(count: int) -> str:
     value = float(count)
     for name in ("bytes", "kB", "MB"):
         if value < 1000:
-            return f"{count} bytes" if name == "bytes" else f"{value:.1f} {name}"
+            return counted(count, "byte") if name == "bytes" else f"{value:.1f} {name}"
         value /= 1000
     return f"{value:.1f} GB"
 

@@ -16,6 +16,7 @@ from pairlock.errors import (
 from pairlock.golden import bars_for
 from pairlock.index.stamps import Stamp, describe
 from pairlock.receipts import Receipt, receipt
+from pairlock.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +98,7 @@ def require_dimension(dimension: int | None, loaded: Receipt, *, where: str) -> 
         checked="the dimension of the stored vectors",
         expected=f"{loaded.dimension}, as {describe_receipt(loaded)} computes",
         found=str(dimension),
-        done="nothing was stamped or queried",
+        done="nothing was stamped, queried or inserted",
         hint="make the index anew with the model, or load the model that made it",
     )
 
@@ -152,11 +153,12 @@ def require_same_vectors(
         raise IntegrityError(
             f"the vectors of {where} do not come from this model",
             kind=ErrorKind.SPACE,
-            checked=f"{len(samples)} stored vectors against those of {describe_receipt(loaded)}",
+            checked=f"{counted(len(samples), 'stored vector')} against those of "
+            + describe_receipt(loaded),
             findings=findings,
-            done="nothing was stamped or queried",
-            hint="load the model that the index was made with, or make it anew with this one; if "
-            "texts were changed after they were embedded, prove=False leaves this proof out",
+            done="nothing was stamped, queried or inserted",
+            hint="load the model that the index was made with, or make it anew with this one; "
+            "where texts were changed after they were embedded, stamp takes prove=False",
         )
 
 

@@ -85,9 +85,10 @@ class _Gate:
         """Refuse nodes with vectors of another space; those without any get theirs from us."""
         from llama_index.core.schema import MetadataMode
 
+        where = f"the nodes for {self.where}"
         own = {node.node_id: node for node in nodes if node.embedding is not None}
         for node in own.values():
-            require_dimension(len(node.embedding), receipt(embedding), where=self.where)
+            require_dimension(len(node.embedding), receipt(embedding), where=where)
         samples = [
             Sample(
                 id=node_id,
@@ -96,7 +97,6 @@ class _Gate:
             )
             for node_id in spread(list(own), SAMPLES)
         ]
-        where = f"the nodes for {self.where}"
         prove_samples(samples, embedding, keeps_norms=True, where=where)
 
 

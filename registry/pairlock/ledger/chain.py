@@ -21,6 +21,7 @@ from pairlock.ledger.anchor import Anchor
 from pairlock.ledger.document import Sealed, read_entry
 from pairlock.ledger.entry import Entry, Held, State
 from pairlock.ledger.state import ImpossibleActError, replaced_by, state_after
+from pairlock.wording import counted
 
 ENTRIES = "entries"
 """The folder that the files lie in."""
@@ -199,7 +200,8 @@ def _show(state: State) -> str:
         f"{stage} held by {_name(held)}" for stage, held in sorted(state.stages.items())
     )
     requests = ", ".join(
-        f"request {item.id} with {len(item.approvals)} approvals" for item in state.requests
+        f"request {item.id} with {counted(len(item.approvals), 'approval')}"
+        for item in state.requests
     )
     return f"the state: {stages or 'no stage held'}; {requests or 'no requests'}"
 

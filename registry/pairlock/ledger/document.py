@@ -21,7 +21,9 @@ Law: `write_entry(read_entry(content).entry) == content` for every file that can
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pairlock.digests import canonical_json, digest_bytes
@@ -220,7 +222,14 @@ def _entry(reader: ObjectReader) -> Entry:
 
 
 def _time(reader: ObjectReader, key: str) -> str:
-    return reader.text(key, pattern=_TIME, what="a time in UTC such as 2026-01-31T12:00:00.000Z")
+    what = "a time in UTC such as 2026-01-31T12:00:00.000Z"
+    text = reader.text(key, pattern=_TIME, what=what)
+    if re.fullmatch(_TIME, text):
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:  # the form of a time, and no day or hour that there is
+            reader.report(key, f"must be {what}, is {text!r}")
+    return text
 
 
 def _subject(reader: ObjectReader) -> Subject:

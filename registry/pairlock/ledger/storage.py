@@ -234,7 +234,12 @@ class Ledger:
             UnavailableError: the store cannot be reached, or refuses.
             StorageError: nothing can be written there.
         """
-        if not self._store.creates_conditionally():
+        try:
+            is_enforced = self._store.creates_conditionally()
+        except PairlockError as error:
+            error.done = f"no entry was written into the ledger of {self._model}"
+            raise
+        if not is_enforced:
             raise self._unconditional()
 
     def _anchored(self, anchor: Anchor) -> Sealed:

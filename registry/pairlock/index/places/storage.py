@@ -16,6 +16,7 @@ from pairlock.errors import ErrorKind, UnsupportedError
 from pairlock.index.checking import Sample
 from pairlock.index.places.interface import cannot_prove
 from pairlock.index.stamps import Stamp
+from pairlock.wording import counted
 
 Item = TypeVar("Item")
 
@@ -68,7 +69,9 @@ class StoredIndex:
                 text = node.get_content(metadata_mode=MetadataMode.EMBED)
                 found.append(Sample(id=vector_id, text=text, vector=vectors[vector_id]))
         if not found:
-            raise cannot_prove(self.name, f"{len(self._nodes)} nodes without vectors or texts")
+            raise cannot_prove(
+                self.name, f"{counted(len(self._nodes), 'node')} without vectors or texts"
+            )
         return found
 
 

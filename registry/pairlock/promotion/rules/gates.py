@@ -17,6 +17,7 @@ from pairlock.policy import Acknowledgement, Gate, NoRegression, Requirement, St
 from pairlock.promotion.rules.projection import Moved
 from pairlock.spaces import Spaces, SpaceVerdict, Verdict
 from pairlock.verification import CheckResult, Outcome, Verification
+from pairlock.wording import counted
 
 _HOUR_MS = 3_600_000
 
@@ -218,8 +219,8 @@ def approvals_gate(request: Request | None, policy: StagePolicy, command: str) -
         return _failed(gate, f"nobody asked for it; run `{command}`")
     people = sorted({approval.by for approval in request.approvals} - {request.by})
     detail = (
-        f"{len(people)} of {policy.approvals} approvals of request {request.id} by {request.by}"
-        + (f": {', '.join(people)}" if people else "")
+        f"{len(people)} of {counted(policy.approvals, 'approval')} of request {request.id} "
+        f"by {request.by}" + (f": {', '.join(people)}" if people else "")
     )
     return _passed(gate, detail) if len(people) >= policy.approvals else _failed(gate, detail)
 

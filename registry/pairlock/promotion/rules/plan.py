@@ -9,6 +9,7 @@ from typing import Any
 from pairlock.errors import ErrorKind, Finding, RefusedError
 from pairlock.ledger import Act, Held, Reindex, Sealed, Subject
 from pairlock.promotion.rules.gates import GateOutcome, GateResult
+from pairlock.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class Plan:
         raise RefusedError(
             f"{self.describe()} is refused by {names}",
             kind=ErrorKind.GATES_FAILED,
-            checked=f"{len(self.gates)} gates; policy: {', '.join(self.policy_sources)}",
+            checked=f"{counted(len(self.gates), 'gate')}; policy: {', '.join(self.policy_sources)}",
             expected="every gate passed",
             found=f"{len(self.failed)} failed",
             findings=tuple(
