@@ -18,6 +18,7 @@ import pytest
 import pairlock
 from pairlock import ErrorKind, IntegrityError, UnsupportedError
 from pairlock.digests import hash_file
+from pairlock.report import report_page
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "mlruns.example"
@@ -170,6 +171,30 @@ def test_the_history_of_support_shows_every_act(example: Path) -> None:
     assert {entry: gates for entry, gates in bypassed.items() if gates} == {5: ["approvals"]}
     assert all(one.entry.reason for one in found.entries)
     assert [(one.version, one.stage) for one in found.state.requests] == [(3, "production")]
+
+
+def test_an_audit_finds_what_is_wrong_on_purpose_and_no_other_error(example: Path) -> None:
+    """The base that moved, the tampered package, and the alias that was moved by hand."""
+    errors = {
+        (f"{one.model}/{one.version}", one.code.value)
+        for one in pairlock.audit(deep=True, severity="error").findings
+    }
+    assert errors == {
+        ("billing/1", "package-tampered"),
+        ("faq/2", "alias-unexplained"),
+        ("legal/1", "base-moved"),
+    }
+    untouched = pairlock.audit(severity="error").findings
+    assert len(untouched) == 2, "one byte in a file of the same size takes a hash to see"
+
+
+def test_the_report_page_of_the_example_leads_to_every_version(example: Path) -> None:
+    """One file with every version, its manifest, and a graph of them all."""
+    page = report_page(pairlock.audit())
+    for uri in URIS:
+        assert f">{uri}</span>" in page
+    assert page.count('class="manifest"') == len(URIS)
+    assert page.count('class="node version') == len(URIS) + 1  # the base that was there before
 
 
 def test_looking_at_the_example_changes_nothing_in_it(example: Path) -> None:

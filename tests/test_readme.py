@@ -19,10 +19,11 @@ BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, seaweedfs: Any) -> Path:
-    """What the README starts from: out/full, out/adapter, out/lora, and a bucket `models`."""
+    """What the README starts from: models to log, the example, and a bucket `models`."""
     seaweedfs.client().create_bucket(Bucket="models")
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(get_model_path(), folder / "out" / "full")
+    shutil.copytree(ROOT / "mlruns.example", folder / "mlruns.example")
     adapter = (
         "import torch; from llama_index.embeddings.adapter.utils import LinearLayer;"
         "torch.manual_seed(0); layer = LinearLayer(384, 384);"

@@ -9,11 +9,13 @@ def printable(text: str) -> str:
     r"""Text whose every character shows itself.
 
     Names come from whoever may write to a registry. Control characters, and those that turn the
-    direction of writing, are written as `\u001b`.
+    direction of writing, are written as Python writes them: `\x1b`.
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def columns_of(text: str) -> int:

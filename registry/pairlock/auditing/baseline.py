@@ -24,8 +24,8 @@ from typing import Any
 
 from pairlock.auditing.codes import Code
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.plain import plain
 from pairlock.errors import ErrorKind, Finding, InvalidInputError
+from pairlock.plain_text import printable
 
 _KEYS = ("fingerprint", "code", "model", "version", "reason", "until")
 
@@ -197,7 +197,7 @@ def baseline_text(accepted: Iterable[Accepted], *, kept: Iterable[BaselineEntry]
     blocks = [
         (
             _order(one.entry),
-            [f"# {plain(_about(one.finding))}", *_lines(one.entry)],
+            [f"# {printable(_about(one.finding))}", *_lines(one.entry)],
         )
         for one in accepted
     ]

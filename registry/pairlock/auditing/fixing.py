@@ -27,6 +27,7 @@ from pairlock.progress import SILENT, Progress
 from pairlock.promotion.execution.following import follow
 from pairlock.resolution import resolve
 from pairlock.verification import verify
+from pairlock.wording import counted
 
 
 class Remedy(StrEnum):
@@ -193,7 +194,7 @@ def _plan_follow(name: str, findings: list[AuditFinding]) -> Fix:
 
 
 def _plan_fetch(model: str | None, version: int | None, findings: list[AuditFinding]) -> Fix:
-    files = f"{len(findings)} damaged file{'s' if len(findings) > 1 else ''}"
+    files = counted(len(findings), "damaged file")
     again = f", and fetch models:/{model}/{version} again" if model is not None else ""
     return Fix(
         remedy=Remedy.FETCH,

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pairlock.auditing.plain import plain
 from pairlock.cli.wrapping import labelled, wrapped_columns
+from pairlock.plain_text import printable
+from pairlock.wording import counted
 
 if TYPE_CHECKING:
     from pairlock.auditing.baseline import BaselineEntry
@@ -69,20 +70,20 @@ def table_lines(audit: Audit, *, width: int) -> Iterator[str]:
         yield ""
     for finding in audit.findings:
         for label, text in _finding(finding):
-            yield from labelled(label, plain(text), indent=9, width=width)
+            yield from labelled(label, printable(text), indent=9, width=width)
         yield ""
     for label, text in _end(audit):
-        yield from labelled(label, plain(text), indent=12, width=width)
+        yield from labelled(label, printable(text), indent=12, width=width)
 
 
 def _row(row: AuditRow) -> tuple[str, ...]:
     by_hand = [f"({name})" for name in row.stage_names if name not in row.stages]
     return (
-        plain(f"{row.model}/{row.version}"),
+        printable(f"{row.model}/{row.version}"),
         row.kind,
-        plain((row.base or "").removeprefix("models:/")),
+        printable((row.base or "").removeprefix("models:/")),
         "" if row.base_state.value == "none" else row.base_state.value,
-        plain(", ".join([*row.stages, *by_hand])),
+        printable(", ".join([*row.stages, *by_hand])),
         "" if row.severity is None else row.severity.value,
         str(len(row.codes) or ""),
     )
@@ -105,11 +106,11 @@ def _finding(finding: AuditFinding) -> Iterator[tuple[str, str]]:
 def _end(audit: Audit) -> Iterator[tuple[str, str]]:
     summary = audit.summary
     found = [
-        _many(count, severity.value) for severity, count in summary.severities.items() if count
+        counted(count, severity.value) for severity, count in summary.severities.items() if count
     ]
     yield "registry", audit.registry
     yield "looked at", f"{audit.at}{_how(audit)}"
-    shown = f"{_many(summary.versions, 'version')} of {_many(summary.models, 'model')}"
+    shown = f"{counted(summary.versions, 'version')} of {counted(summary.models, 'model')}"
     yield "shown", ": ".join([shown, *_counted(summary.kinds)])
     yield from (("in stages", text) for text in _counted(summary.stages))
     yield "found", ", ".join(found) or "nothing"
@@ -138,10 +139,6 @@ def _counted(counts: Mapping[str, int]) -> list[str]:
     return [text] if text else []
 
 
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
 def _entry(entry: BaselineEntry) -> str:
     version = "" if entry.version is None else f"/{entry.version}"
     return (
@@ -153,14 +150,14 @@ def _entry(entry: BaselineEntry) -> str:
 def fix_lines(plan: FixPlan, done: Iterable[Fixed]) -> Iterator[str]:
     """What is planned about findings, and what was done, in lines."""
     for fix in plan.fixes:
-        yield f"plan      {plain(fix.what)}"
+        yield f"plan      {printable(fix.what)}"
     if not plan.fixes:
         yield "plan      nothing can be mended without a person"
     if plan.left:
-        yield f"left      to people: {_many(len(plan.left), 'finding')}; each says what to do"
+        yield f"left      to people: {counted(len(plan.left), 'finding')}; each says what to do"
     for one in done:
         word = "done" if one.done else "NOT DONE"
-        yield f"{word:<9} {plain(one.fix.what)}: {plain(one.detail)}"
+        yield f"{word:<9} {printable(one.fix.what)}: {printable(one.detail)}"
 
 
 def _json(data: Any) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
+
+from pairlock.plain_text import columns_of
 
 _GAP = "  "
 _LEAST = 8
 """No column becomes narrower for another one's sake."""
-
-
-def cells(text: str) -> int:
-    """How many places of a terminal a text takes."""
-    return len(text) if text.isascii() else sum(map(_places, text))
 
 
 def wrapped_columns(rows: Sequence[Sequence[str]], *, width: int) -> Iterator[str]:
@@ -25,8 +21,8 @@ def wrapped_columns(rows: Sequence[Sequence[str]], *, width: int) -> Iterator[st
         width: places of the terminal.
     """
     columns = range(len(rows[0]))
-    widths = [min(max(cells(row[i]) for row in rows), width) for i in columns]
-    words = [max(cells(word) for row in rows for word in row[i].split(" ")) for i in columns]
+    widths = [min(max(columns_of(row[i]) for row in rows), width) for i in columns]
+    words = [max(columns_of(word) for row in rows for word in row[i].split(" ")) for i in columns]
     room = width - len(_GAP) * (len(widths) - 1)
     for floors in (words, [0] * len(widths)):
         _shrink(widths, [max(floor, _LEAST) for floor in floors], room)
@@ -35,7 +31,8 @@ def wrapped_columns(rows: Sequence[Sequence[str]], *, width: int) -> Iterator[st
         for number in range(max(map(len, parts))):
             line = [part[number] if number < len(part) else "" for part in parts]
             yield _GAP.join(
-                text + " " * (size - cells(text)) for text, size in zip(line, widths, strict=True)
+                text + " " * (size - columns_of(text))
+                for text, size in zip(line, widths, strict=True)
             ).rstrip()
 
 
@@ -68,7 +65,7 @@ def _lines(text: str, width: int) -> Iterator[str]:
     line = ""
     for word in text.split(" "):
         longer = f"{line} {word}" if line else word
-        if line and cells(longer) > width:
+        if line and columns_of(longer) > width:
             yield line
             line = word
         else:
@@ -78,7 +75,7 @@ def _lines(text: str, width: int) -> Iterator[str]:
 
 def _broken(text: str, width: int) -> Iterator[str]:
     """Broken at spaces, and where there are none, anywhere."""
-    if cells(text) <= width:
+    if columns_of(text) <= width:
         yield text
         return
     for line in _lines(text, width):
@@ -88,16 +85,10 @@ def _broken(text: str, width: int) -> Iterator[str]:
 def _pieces(line: str, width: int) -> Iterator[str]:
     piece, taken = "", 0
     for char in line:
-        places = _places(char)
+        places = columns_of(char)
         if piece and taken + places > width:
             yield piece
             piece, taken = "", 0
         piece += char
         taken += places
     yield piece
-
-
-def _places(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

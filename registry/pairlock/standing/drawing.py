@@ -10,6 +10,7 @@ from pairlock.plain_text import printable, wrapped
 from pairlock.standing.building import BY_LEDGER
 from pairlock.standing.graph import By, Condition, Edge, EdgeKind, Graph, Node, NodeKind
 from pairlock.standing.walking import Branch
+from pairlock.wording import counted
 
 WIDTH = 80
 """Columns that a line takes at most."""
@@ -69,7 +70,7 @@ def _hanging(graph: Graph, branch: Branch) -> Iterator[_Line]:
             yield from (_down(graph, one, short=False) for one in found)
             continue
         versions = tuple(_down(graph, one, short=True) for one in found)
-        count = f"{len(versions)} version{'s' if len(versions) > 1 else ''}"
+        count = counted(len(versions), "version")
         yield _Line(f"{adapter}: {count}", versions)
     if branch.cut:
         yield _Line(f"… {branch.cut} more, which the depth leaves out")

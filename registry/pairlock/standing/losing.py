@@ -8,6 +8,7 @@ from typing import Any
 
 from pairlock.standing.building import BY_LEDGER
 from pairlock.standing.graph import Condition, Edge, EdgeKind, Graph, NodeKind
+from pairlock.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,16 +163,18 @@ def _adapters(loss: Loss) -> Iterator[str]:
         if loss.already:
             verb = "has lost its base" if one else "have lost their base"
         in_stages = {stage.rpartition("@")[0] for stage in loss.stages}
+        held = "none of these in a stage"
+        if in_stages:
+            held = f"{len(in_stages)} of these in stages ({_names(loss.stages)})"
         yield (
-            f"{_count(loss.adapters, 'adapter')} ({_count(loss.versions, 'version')}) {verb}, "
-            + (f"{len(in_stages)} of these in stages ({_names(loss.stages)})" if in_stages else
-               "none of these in a stage")
-        )  # fmt: skip
+            f"{counted(len(loss.adapters), 'adapter')} "
+            f"({counted(len(loss.versions), 'version')}) {verb}, {held}"
+        )
     elif not loss.kept:
         yield "no adapter stood on it" if loss.already else "no adapter loses its base"
     if loss.kept:
         find = "finds" if len(loss.kept) == 1 else "find"
-        versions = _count(loss.kept, "adapter version")
+        versions = counted(len(loss.kept), "adapter version")
         yield f"{versions} {find} the same bytes at {_listed(loss.instead, 'or')}"
 
 
@@ -187,16 +190,12 @@ def _indexes(loss: Loss) -> str:
     if not loss.indexes_known:
         return "no stamped index was named to look at"
     were = "was" if len(loss.indexes) == 1 else "were"
-    count = _count(loss.indexes, "index", "indexes")
+    count = counted(len(loss.indexes), "index", "indexes")
     return f"{count} {were} built with it or with these (of {loss.indexes_known} looked at)"
 
 
 def _names(stages: Sequence[str]) -> str:
     return _listed([stage.removeprefix("models:/") for stage in stages], "and")
-
-
-def _count(things: Sequence[str], name: str, plural: str = "") -> str:
-    return f"{len(things)} {name if len(things) == 1 else plural or name + 's'}"
 
 
 def _listed(things: Sequence[str], word: str, most: int = 8) -> str:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from pairlock.auditing import codes
 from pairlock.auditing.codes import Code, CodeFacts
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.plain import plain
 from pairlock.auditing.result import Audit
+from pairlock.plain_text import printable
 
 FINGERPRINT = "pairlockFinding/v1"
 """Name of the fingerprint by which a result is known again in the next audit."""
@@ -54,7 +54,7 @@ def sarif_data(audit: Audit, *, release: str) -> dict[str, Any]:
                 "results": [_result(finding, index[finding.code]) for finding in audit.findings],
                 "columnKind": "unicodeCodePoints",
                 "properties": {
-                    "registry": plain(audit.registry),
+                    "registry": printable(audit.registry),
                     "options": audit.options.to_dict(),
                     "summary": audit.summary.to_dict(),
                 },
@@ -87,7 +87,7 @@ def _invocation(audit: Audit) -> dict[str, Any]:
         "startTimeUtc": audit.at,
     }
     if not audit.complete:
-        text = plain(audit.problem) or "the audit did not come to its end"
+        text = printable(audit.problem) or "the audit did not come to its end"
         invocation["toolExecutionNotifications"] = [{"level": "error", "message": {"text": text}}]
     return invocation
 
@@ -108,7 +108,7 @@ def _result(finding: AuditFinding, rule: int) -> dict[str, Any]:
             "model": finding.model,
             "version": finding.version,
             "stage": finding.stage,
-            "place": plain(finding.place),
+            "place": printable(finding.place),
         },
     }
 
@@ -121,7 +121,7 @@ def _message(finding: AuditFinding) -> str:
     parts += [f"expected {finding.expected}"] if finding.expected else []
     parts += [f"found {finding.found}"] if finding.found else []
     parts += [f"to do: {finding.todo}"] if finding.todo else []
-    text = "; ".join(plain(part).rstrip(".") for part in parts) + "."
+    text = "; ".join(printable(part).rstrip(".") for part in parts) + "."
     return text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
 
 
@@ -149,6 +149,6 @@ def _location(finding: AuditFinding) -> dict[str, Any]:
             "region": {"startLine": 1},
         },
         "logicalLocations": [
-            {"name": plain(name), "fullyQualifiedName": plain(whole), "kind": "resource"}
+            {"name": printable(name), "fullyQualifiedName": printable(whole), "kind": "resource"}
         ],
     }

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from pairlock.auditing.baseline import Accepted
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.plain import plain
 from pairlock.auditing.result import Audit, AuditRow
+from pairlock.plain_text import printable
 
 COLUMNS = (
     "model",
@@ -107,6 +107,6 @@ def _finding(one: AuditFinding | Accepted | None) -> tuple[object, ...]:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = plain(str(value))
+    text = printable(str(value))
     # some programs pass over spaces first
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
