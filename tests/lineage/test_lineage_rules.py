@@ -589,4 +589,4 @@ def test_plain_text_is_measured_as_it_looks() -> None:
     assert columns_of("漢a\u0301") == 3
     assert wrapped("one two three", 7) == ["one two", "three"]
     assert wrapped("漢字漢字", 5) == ["漢字", "漢字"]
-    assert printable("a\x1b\n") == "a\\u001b\\u000a"
+    assert printable("a\x1b\n") == "a\\x1b\\n"
