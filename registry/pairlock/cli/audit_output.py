@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,9 @@ def table_lines(audit: Audit, *, width: int) -> Iterator[str]:
     One row for each version, then what was found, then what it comes to.
     """
     if audit.rows:
-        yield from wrapped_columns([_TITLES, *map(_row, audit.rows)], width=width)
+        count = Counter((one.model, one.version) for one in audit.findings)
+        rows = [_row(row, count[row.model, row.version]) for row in audit.rows]
+        yield from wrapped_columns([_TITLES, *rows], width=width)
         yield ""
     for finding in audit.findings:
         for label, text in _finding(finding):
@@ -76,7 +79,7 @@ def table_lines(audit: Audit, *, width: int) -> Iterator[str]:
         yield from labelled(label, printable(text), indent=12, width=width)
 
 
-def _row(row: AuditRow) -> tuple[str, ...]:
+def _row(row: AuditRow, findings: int) -> tuple[str, ...]:
     by_hand = [f"({name})" for name in row.stage_names if name not in row.stages]
     return (
         printable(f"{row.model}/{row.version}"),
@@ -85,7 +88,7 @@ def _row(row: AuditRow) -> tuple[str, ...]:
         "" if row.base_state.value == "none" else row.base_state.value,
         printable(", ".join([*row.stages, *by_hand])),
         "" if row.severity is None else row.severity.value,
-        str(len(row.codes) or ""),
+        str(findings or ""),
     )
 
 
