@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pairlock.auditing.codes import FACTS, Code
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.rules.view import View, pin_of
+from pairlock.auditing.rules.view import View
 from pairlock.cache import CacheFolder
 from pairlock.cache.checking import check_cache
 from pairlock.cache.views import ViewKind
 from pairlock.config import Settings
 from pairlock.inventory import VersionFacts
+from pairlock.inventory.tags import pin_of
 from pairlock.progress import SILENT, Progress
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from pairlock.auditing.codes import Code, Severity
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.known import KINDS, Pin, digest_of, holdings, kind_of, pin_of
+from pairlock.auditing.versions import KINDS, holdings, kind_of
 from pairlock.errors import ErrorKind, InvalidInputError
-from pairlock.inventory import Inventory
+from pairlock.inventory import Inventory, PinFacts
+from pairlock.inventory.tags import digest_of, pin_of
 
 VersionKey = tuple[str, int]
 """Registered name and version."""
@@ -202,7 +203,7 @@ def _aliased(inventory: Inventory, name: str, alias: str) -> int | None:
     return next((one.aliases.get(alias) for one in inventory.models if one.name == name), None)
 
 
-def _stands_on(pin: Pin | None, bases: _Bases) -> bool:
+def _stands_on(pin: PinFacts | None, bases: _Bases) -> bool:
     if pin is None:
         return False
     return (

@@ -11,7 +11,7 @@ from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.rules.known import BasePlace, Known, Numbered
 from pairlock.auditing.rules.saying import of_version
 from pairlock.auditing.rules.versions import COMPARED
-from pairlock.auditing.rules.view import View, pin_of, version_reference
+from pairlock.auditing.rules.view import View, version_reference
 from pairlock.bases import examine_base
 from pairlock.catalog import DIGEST_TAG, Located
 from pairlock.config import Settings
@@ -26,6 +26,7 @@ from pairlock.errors import (
 from pairlock.evaluation.recorded import Measured, recorded_metrics
 from pairlock.in_force import POLICY_TAG, combined
 from pairlock.inventory import Inventory, PackageState, PinFacts, VersionFacts
+from pairlock.inventory.tags import pin_of
 from pairlock.packages import read_package_manifest
 from pairlock.policy import Policy, read_stored_policy
 from pairlock.progress import Progress

@@ -24,16 +24,15 @@ from pairlock.auditing.filters import (
     selects,
 )
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.known import (
+from pairlock.auditing.versions import (
     UNKNOWN,
     Holding,
-    digest_of,
     dimension_of,
     holdings,
     kind_of,
-    pin_of,
 )
 from pairlock.inventory import Inventory, VersionFacts
+from pairlock.inventory.tags import digest_of, pin_of
 
 SCHEMA = 1
 """Version of `Audit.to_dict`. New keys do not change it; another meaning of one does."""

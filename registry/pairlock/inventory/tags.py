@@ -1,10 +1,10 @@
-"""The tags that a registered version must have, by its manifest. No I/O."""
+"""What a version's tags must say by its manifest, and what they say where none was read. No I/O."""
 
 from __future__ import annotations
 
 from pairlock.catalog import DIGEST_TAG
-from pairlock.inventory.facts import PackageFacts
-from pairlock.manifest import FORMAT_VERSION
+from pairlock.inventory.facts import PackageFacts, PinFacts, VersionFacts
+from pairlock.manifest import FORMAT_VERSION, BaseOrigin
 
 BASE_TAGS = (
     "pairlock.base.uri",
@@ -35,3 +35,26 @@ def version_tags(package: PackageFacts) -> dict[str, str]:
             tag: value for tag, value in zip(BASE_TAGS, values, strict=True) if value is not None
         }
     return found
+
+
+def digest_of(version: VersionFacts) -> str | None:
+    """The package digest of a version: of what lies there, or else as it was registered."""
+    if version.package is not None:
+        return version.package.digest
+    return version.tags.get(DIGEST_TAG)
+
+
+def pin_of(version: VersionFacts) -> PinFacts | None:
+    """The base of a version, by its manifest or else by its tags; None where it has none."""
+    if version.package is not None:
+        return version.package.base
+    uri, origin, tree = (version.tags.get(tag) for tag in BASE_TAGS[:3])
+    if not uri or not tree or origin not in set(BaseOrigin):
+        return None
+    return PinFacts(
+        uri=uri,
+        origin=BaseOrigin(origin),
+        tree_digest=tree,
+        package_digest=version.tags.get(BASE_TAGS[3]),
+        dimension=None,
+    )

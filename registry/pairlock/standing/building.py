@@ -14,6 +14,7 @@ from pairlock.catalog import ARCHIVED, DIGEST_TAG, READY
 from pairlock.errors import PairlockError
 from pairlock.index import Stamp
 from pairlock.inventory import Inventory, ModelFacts, PackageState, PinFacts, VersionFacts
+from pairlock.inventory.tags import digest_of, pin_of
 from pairlock.manifest import BaseOrigin
 from pairlock.references import VersionReference, parse_reference
 from pairlock.standing.graph import By, Condition, Edge, EdgeKind, Graph, Node, NodeKind
@@ -55,30 +56,6 @@ def build_graph(
         gone: URIs of pinned folders that were looked for and are not there.
     """
     return _Builder(inventory, gone).build(indexes)
-
-
-def digest_of(version: VersionFacts) -> str | None:
-    """The package digest of what was found; where nothing was read, the one that is recorded."""
-    if version.package is not None:
-        return version.package.digest
-    return version.tags.get(DIGEST_TAG)
-
-
-def pin_of(version: VersionFacts) -> PinFacts | None:
-    """What a version is pinned to, by its manifest, or by its tags where none was read."""
-    if version.package is not None:
-        return version.package.base
-    uri, tree = (version.tags.get(f"pairlock.base.{name}") for name in ("uri", "tree_digest"))
-    origin = version.tags.get("pairlock.base.origin")
-    if uri is None or tree is None or origin not in set(BaseOrigin):
-        return None
-    return PinFacts(
-        uri=uri,
-        origin=BaseOrigin(origin),
-        tree_digest=tree,
-        package_digest=version.tags.get("pairlock.base.package_digest"),
-        dimension=None,
-    )
 
 
 def condition_of(version: VersionFacts) -> tuple[Condition, str]:

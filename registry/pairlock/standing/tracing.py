@@ -12,11 +12,12 @@ from pairlock.index import read
 from pairlock.index.places import find_places
 from pairlock.index.stamps import read_stamp
 from pairlock.inventory import Inventory
+from pairlock.inventory.tags import pin_of
 from pairlock.inventory.taking import take
 from pairlock.manifest import BaseOrigin
 from pairlock.progress import SILENT, Progress
 from pairlock.references import FolderReference, parse_reference
-from pairlock.standing.building import StampedIndex, build_graph, pin_of
+from pairlock.standing.building import StampedIndex, build_graph
 from pairlock.standing.drawing import draw_down, draw_sentence, draw_up
 from pairlock.standing.graph import Condition, Edge, Graph, Node
 from pairlock.standing.losing import Loss, what_breaks

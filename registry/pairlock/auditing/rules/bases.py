@@ -9,10 +9,11 @@ from pairlock.auditing.codes import Code, Severity
 from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.rules.known import BasePlace, Known
 from pairlock.auditing.rules.saying import of_version
-from pairlock.auditing.rules.view import View, digest_of, pin_of, version_reference
+from pairlock.auditing.rules.view import View, version_reference
 from pairlock.catalog import ARCHIVED, DIGEST_TAG, READY
 from pairlock.errors import Finding
 from pairlock.inventory import PackageState, PinFacts, VersionFacts
+from pairlock.inventory.tags import digest_of, pin_of
 from pairlock.manifest import BaseOrigin
 
 ORIGIN_TAGS = "pairlock.origin."

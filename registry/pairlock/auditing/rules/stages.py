@@ -14,11 +14,11 @@ from pairlock.auditing.rules.view import (
     has_entries,
     held_stages,
     is_sound,
-    pin_of,
     version_reference,
 )
 from pairlock.catalog import ARCHIVED, HEAD_TAG, READY
 from pairlock.inventory import LedgerFacts, ModelFacts, VersionFacts
+from pairlock.inventory.tags import pin_of
 from pairlock.ledger import Held
 from pairlock.policy import Policy, StagePolicy
 from pairlock.promotion.rules import notes

@@ -11,9 +11,10 @@ from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.rules.known import Known
 from pairlock.auditing.rules.saying import of_version
 from pairlock.auditing.rules.stages import stage_pairs
-from pairlock.auditing.rules.view import View, digest_of, has_entries, held_stages
+from pairlock.auditing.rules.view import View, has_entries, held_stages
 from pairlock.catalog import ARCHIVED, DIGEST_TAG, READY
 from pairlock.inventory import ModelFacts, VersionFacts
+from pairlock.inventory.tags import digest_of
 from pairlock.profiling import PROFILE_TAG
 
 COMPARED = ("sentence-transformers", "torch", "transformers", "peft")

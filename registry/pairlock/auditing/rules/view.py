@@ -6,12 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from pairlock.catalog import DIGEST_TAG
 from pairlock.errors import PairlockError
-from pairlock.inventory import Inventory, LedgerFacts, ModelFacts, PinFacts, VersionFacts
-from pairlock.inventory.tags import BASE_TAGS
+from pairlock.inventory import Inventory, LedgerFacts, ModelFacts, VersionFacts
+from pairlock.inventory.tags import digest_of, pin_of
 from pairlock.ledger import Held
-from pairlock.manifest import BaseOrigin
 from pairlock.references import VersionReference, parse_reference
 
 LEGACY = frozenset({"staging", "production"})
@@ -104,29 +102,6 @@ def held_stages(model: ModelFacts) -> list[tuple[str, Held]]:
     if model.ledger is None or not is_sound(model.ledger):
         return []
     return sorted(model.ledger.state.stages.items())
-
-
-def digest_of(version: VersionFacts) -> str | None:
-    """The package digest of a version: of what lies there, or else as it was registered."""
-    if version.package is not None:
-        return version.package.digest
-    return version.tags.get(DIGEST_TAG)
-
-
-def pin_of(version: VersionFacts) -> PinFacts | None:
-    """The base of a version, by its manifest or else by its tags; None where it has none."""
-    if version.package is not None:
-        return version.package.base
-    uri, origin, tree = (version.tags.get(tag) for tag in BASE_TAGS[:3])
-    if not uri or not tree or origin not in set(BaseOrigin):
-        return None
-    return PinFacts(
-        uri=uri,
-        origin=BaseOrigin(origin),
-        tree_digest=tree,
-        package_digest=version.tags.get(BASE_TAGS[3]),
-        dimension=None,
-    )
 
 
 @lru_cache(maxsize=4096)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from pairlock.auditing.rules.view import LEGACY
 from pairlock.inventory import ModelFacts, PackageState, VersionFacts
 from pairlock.manifest import Kind
 
@@ -17,18 +17,6 @@ UNKNOWN = "unknown"
 
 KINDS = (*(kind.value for kind in Kind), FOREIGN, UNKNOWN)
 """Everything that `kind_of` says."""
-
-
-_LEGACY_STAGES = frozenset({"staging", "production"})
-"""The others of MLflow's say that a version is in use nowhere."""
-
-
-class Pin(NamedTuple):
-    """The base that a version names."""
-
-    uri: str
-    tree_digest: str
-    package_digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +57,6 @@ def dimension_of(version: VersionFacts) -> int | None:
     return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < 10 else None
 
 
-def digest_of(version: VersionFacts) -> str | None:
-    """The package digest; None when nobody says."""
-    if version.package is not None:
-        return version.package.digest
-    return version.tags.get("pairlock.package_digest")
-
-
-def pin_of(version: VersionFacts) -> Pin | None:
-    """The base; None for a full model, and when nobody says."""
-    if version.package is not None:
-        base = version.package.base
-        return None if base is None else Pin(base.uri, base.tree_digest, base.package_digest)
-    tags = version.tags
-    if "pairlock.base.uri" not in tags:
-        return None
-    return Pin(
-        tags["pairlock.base.uri"],
-        tags.get("pairlock.base.tree_digest", ""),
-        tags.get("pairlock.base.package_digest"),
-    )
-
-
 def holdings(model: ModelFacts) -> Mapping[int, Holding]:
     """Which versions of a model hold stages; those that hold none are not named."""
     stages: dict[int, list[str]] = {}
@@ -103,7 +69,7 @@ def holdings(model: ModelFacts) -> Mapping[int, Holding]:
     legacy = {
         version.version: version.legacy_stage
         for version in model.versions
-        if version.legacy_stage in _LEGACY_STAGES
+        if version.legacy_stage in LEGACY
     }
     return {
         number: Holding(
