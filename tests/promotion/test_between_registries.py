@@ -436,12 +436,19 @@ def test_a_copy_that_was_stored_and_then_cut_is_not_registered(
 
 
 def test_a_copy_in_another_store_is_compared_before_it_is_promoted(
-    here: Registry, server: str, seaweedfs: Any, monkeypatch: pytest.MonkeyPatch
+    here: Registry,
+    server: str,
+    seaweedfs: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stored file that is cut or gone, or another manifest, keeps the copy out of every stage."""
     point_to(monkeypatch, seaweedfs.environment())
     digest = versions(here.uri)["support"][0]
-    send("support", 1, to="staging", to_registry=server)
+    # stages that no other test with this server sends to
+    policy = tmp_path / "pairlock.toml"
+    policy.write_text("[stages.trial]\n[stages.canary]\n")
+    send("support", 1, to="trial", to_registry=server, policy=policy)
     with active(server):
         uri = there_now(digest)
         _, _, bucket, folder = locate(parse_reference(uri)).location.split("/", 3)
@@ -456,7 +463,7 @@ def test_a_copy_in_another_store_is_compared_before_it_is_promoted(
             s3.put_object(**place, Body=content)
         try:
             with pytest.raises(pairlock.IntegrityError) as caught:
-                send("support", 1, to="production", to_registry=server)
+                send("support", 1, to="canary", to_registry=server, policy=policy)
         finally:
             s3.put_object(**place, Body=kept)
         return caught.value

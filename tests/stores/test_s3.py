@@ -397,7 +397,7 @@ def test_a_small_file_that_does_not_come_is_given_up(
     """A manifest that breaks off, stops or drips for ever is an error soon, then comes whole."""
     # bytes that drip in keep a socket's own timeout from ever ending the wait
     monkeypatch.setattr(s3_module, "_READ_S", 3 if action is Action.TRICKLE else 1)
-    monkeypatch.setattr(body, "STARVED_AFTER_S", 1.0)
+    monkeypatch.setattr(body, "STARVED_AFTER_S", 0.5)  # half the pause between two bytes that drip
     store = open_store(location)
     put(store, "file", random_bytes(5000), tmp_path)
     s3_proxy.fault(Fault(action, suffix="/file", at=4990))
