@@ -100,6 +100,7 @@ def test_a_version_that_only_its_tags_tell_of_is_chosen_by_them() -> None:
         "pairlock.kind": "linear",
         "pairlock.dimension": "384",
         "pairlock.base.uri": "models:/minilm/2",
+        "pairlock.base.origin": "package",
         "pairlock.base.tree_digest": digest("d"),
     }
     whole = registry()
