@@ -26,6 +26,7 @@ from pairlock.auditing.codes import Code
 from pairlock.auditing.findings import AuditFinding
 from pairlock.errors import ErrorKind, Finding, InvalidInputError
 from pairlock.plain_text import printable
+from pairlock.wording import counted
 
 _KEYS = ("fingerprint", "code", "model", "version", "reason", "until")
 
@@ -255,7 +256,7 @@ def _invalid(where: str, problems: list[Finding]) -> InvalidInputError:
         kind=ErrorKind.BASELINE_INVALID,
         checked=where,
         expected="accepted findings as docs/audit.md describes them",
-        found="1 problem" if len(problems) == 1 else f"{len(problems)} problems",
+        found=counted(len(problems), "problem"),
         findings=problems,
         done="nothing was audited",
         hint="mend what is listed; `pairlock audit --write-baseline` writes a whole file",

@@ -41,7 +41,7 @@ class Filters:
     now, or the first digits (6 at least) of a tree or package digest."""
 
     kinds: tuple[str, ...] = ()
-    """Of `known.KINDS`."""
+    """Of `versions.KINDS`."""
 
     codes: tuple[Code, ...] = ()
     severity: Severity | None = None

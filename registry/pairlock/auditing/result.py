@@ -1,4 +1,4 @@
-"""What an audit comes to: one row for each version, and what was found. No I/O."""
+"""What an audit comes to: its rows, what was found, and what of that is accepted. No I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from pairlock.auditing.baseline import (
@@ -19,65 +18,17 @@ from pairlock.auditing.baseline import (
 from pairlock.auditing.codes import Code, Severity
 from pairlock.auditing.filters import (
     Filters,
-    VersionKey,
     selected_versions,
     selects,
 )
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.versions import (
-    UNKNOWN,
-    Holding,
-    dimension_of,
-    holdings,
-    kind_of,
-)
-from pairlock.inventory import Inventory, VersionFacts
-from pairlock.inventory.tags import digest_of, pin_of
+from pairlock.auditing.rows import AuditRow, rows_of
+from pairlock.auditing.rules import in_order
+from pairlock.inventory import Inventory
 
 SCHEMA = 1
 """Version of `Audit.to_dict`. New keys do not change it; another meaning of one does."""
 
-
-class BaseState(StrEnum):
-    """What became of a version's base, in a word."""
-
-    NONE = "none"
-    """It stands on none."""
-
-    OK = "ok"
-    """Nothing was found."""
-
-    MISSING = "missing"
-    CHANGED = "changed"
-    """Its bytes are not those that were pinned."""
-
-    MOVED = "moved"
-    """Its URI names other bytes now."""
-
-    DIMENSION = "dimension"
-    """Its vectors do not fit."""
-
-    RETIRED = "retired"
-    """Deleted or archived."""
-
-    UNPINNED = "unpinned"
-    """Nobody wrote down which one it is."""
-
-    NOT_IN_STAGE = "not-in-stage"
-    UNKNOWN = "unknown"
-    """Nothing is known of the version, or its base was not looked at."""
-
-
-_BASE_STATES = {
-    Code.BASE_MISSING: BaseState.MISSING,
-    Code.BASE_DIGEST: BaseState.CHANGED,
-    Code.BASE_MOVED: BaseState.MOVED,
-    Code.BASE_DIMENSION: BaseState.DIMENSION,
-    Code.BASE_RETIRED: BaseState.RETIRED,
-    Code.BASE_UNPINNED: BaseState.UNPINNED,
-    Code.BASE_NOT_IN_STAGE: BaseState.NOT_IN_STAGE,
-}
-"""The first that was found is the word."""
 
 _NOT_CHECKED = frozenset({Code.PACKAGE_UNREACHABLE, Code.NOT_PROVED})
 """Findings that say that something that was asked for could not be checked."""
@@ -104,63 +55,6 @@ class AuditOptions:
             "golden": self.golden,
             "policy": self.policy,
             "baseline": self.baseline,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
-    """One version."""
-
-    model: str
-    version: int
-    kind: str
-    """Of `known.KINDS`."""
-
-    dimension: int | None
-    """Components of a vector; None when nobody says."""
-
-    package_digest: str | None
-    base: str | None
-    """URI as it is pinned."""
-
-    base_state: BaseState
-    """Also by findings that are accepted or not asked for: it is so."""
-
-    stages: tuple[str, ...]
-    """By the ledger."""
-
-    aliases: tuple[str, ...]
-    """By MLflow."""
-
-    legacy_stage: str | None
-    """MLflow's legacy stage, where it is one that a version is used in."""
-
-    severity: Severity | None
-    """The worst of its open findings; None for none."""
-
-    codes: tuple[Code, ...]
-    """Of its open findings, the worst first."""
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        """All stages that the version is in, whoever says so."""
-        return Holding(self.stages, self.aliases, self.legacy_stage).names
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row as JSON data."""
-        return {
-            "model": self.model,
-            "version": self.version,
-            "kind": self.kind,
-            "dimension": self.dimension,
-            "package_digest": self.package_digest,
-            "base": self.base,
-            "base_state": self.base_state.value,
-            "stages": list(self.stages),
-            "aliases": list(self.aliases),
-            "legacy_stage": self.legacy_stage,
-            "severity": None if self.severity is None else self.severity.value,
-            "codes": [code.value for code in self.codes],
         }
 
 
@@ -284,9 +178,7 @@ def assemble(
         baseline: what is accepted; by the day, in UTC, on which the inventory was taken.
     """
     filters = options.filters
-    ordered = sorted(findings, key=_order)
-    # what was judged twice is one finding
-    everything = [one for number, one in enumerate(ordered) if one not in ordered[:number][-1:]]
+    everything = in_order(findings)
     settled = settle(
         everything,
         baseline or Baseline(where=""),
@@ -303,7 +195,7 @@ def assemble(
     aside: list[Accepted] = []
     for one in settled.accepted:
         (accepted if selects(one.finding, filters, versions) else aside).append(one)
-    rows = tuple(_rows(inventory, everything, shown, versions, filters))
+    rows = tuple(rows_of(inventory, everything, shown, versions, filters))
     return Audit(
         registry=inventory.registry,
         at_ms=inventory.at_ms,
@@ -319,78 +211,6 @@ def assemble(
         kept=(*(one.entry for one in aside), *settled.unjudged),
         inventory=inventory,
     )
-
-
-def _order(finding: AuditFinding) -> tuple[Any, ...]:
-    return (
-        -finding.severity.rank,
-        finding.model or "",
-        finding.version or 0,
-        finding.code.value,
-        finding.stage or "",
-        finding.place,
-    )
-
-
-def _rows(
-    inventory: Inventory,
-    everything: Iterable[AuditFinding],
-    shown: Iterable[AuditFinding],
-    versions: frozenset[VersionKey],
-    filters: Filters,
-) -> Iterable[AuditRow]:
-    base_codes = _by_version(one for one in everything if one.code in _BASE_STATES)
-    open_ = _by_version(shown)
-    there = {version.uri for version in inventory.versions()} if not inventory.complete else None
-    for model in inventory.models:
-        held = holdings(model)
-        for version in model.versions:
-            key = (model.name, version.version)
-            found = open_.get(key, [])
-            if key not in versions or (filters.narrow_findings and not found):
-                continue
-            pin = pin_of(version)
-            holding = held.get(version.version, Holding())
-            yield AuditRow(
-                model=model.name,
-                version=version.version,
-                kind=kind_of(version),
-                dimension=dimension_of(version),
-                package_digest=digest_of(version),
-                base=None if pin is None else pin.uri,
-                base_state=_base_state(version, base_codes.get(key, []), there),
-                stages=holding.stages,
-                aliases=holding.aliases,
-                legacy_stage=holding.legacy_stage,
-                severity=found[0].severity if found else None,
-                codes=tuple(dict.fromkeys(one.code for one in found)),
-            )
-
-
-def _by_version(findings: Iterable[AuditFinding]) -> dict[VersionKey, list[AuditFinding]]:
-    found: dict[VersionKey, list[AuditFinding]] = {}
-    for one in findings:
-        if one.model is not None and one.version is not None:
-            found.setdefault((one.model, one.version), []).append(one)
-    return found
-
-
-def _base_state(
-    version: VersionFacts, findings: list[AuditFinding], there: set[str] | None
-) -> BaseState:
-    """Args: `there`: URIs of all versions that were looked at, where those are not all."""
-    codes = {one.code for one in findings}
-    for code, state in _BASE_STATES.items():
-        if code in codes:
-            return state
-    pin = pin_of(version)
-    if version.package is None and (pin is None or kind_of(version) == UNKNOWN):
-        return BaseState.NONE if kind_of(version) == "full" else BaseState.UNKNOWN
-    if pin is None:
-        return BaseState.NONE
-    if there is not None and pin.uri not in there:
-        return BaseState.UNKNOWN
-    return BaseState.OK
 
 
 def _summary(

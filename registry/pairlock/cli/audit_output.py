@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pairlock.auditing.baseline import BaselineEntry
     from pairlock.auditing.findings import AuditFinding
     from pairlock.auditing.fixing import Fixed, FixPlan
-    from pairlock.auditing.result import Audit, AuditRow
+    from pairlock.auditing.result import Audit
+    from pairlock.auditing.rows import AuditRow
 
 _TITLES = ("version", "kind", "base", "base is", "stages", "worst", "findings")
 _NARROW = 80

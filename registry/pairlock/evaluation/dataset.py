@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pairlock.errors import ErrorKind, Finding, InvalidInputError
+from pairlock.wording import counted
 
 _MOST_FINDINGS = 1000
 """Findings that an error holds: a file of another format is wrong in every line."""
@@ -111,7 +112,7 @@ class Problems:
             kind=ErrorKind.DATASET_INVALID,
             checked=self.where,
             expected="a folder as BEIR has them, or an EmbeddingQAFinetuneDataset's JSON",
-            found=("1 problem" if self.count == 1 else f"{self.count} problems")
+            found=counted(self.count, "problem")
             + (f", of which {more} are not listed" if more else ""),
             findings=self._findings,
             done="nothing was measured",

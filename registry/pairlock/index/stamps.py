@@ -13,8 +13,9 @@ from typing import Any
 
 from pairlock.errors import ErrorKind, FormatError
 from pairlock.manifest import Kind
-from pairlock.manifest.fields import ObjectReader, Problem, findings_of, found_problems
+from pairlock.manifest.fields import ObjectReader, Problem, findings_of
 from pairlock.receipts import Receipt
+from pairlock.wording import counted
 
 STAMP_VERSION = 1
 """Version of the stamp's own format."""
@@ -148,7 +149,7 @@ def _damaged(where: str, problems: list[Problem]) -> FormatError:
         kind=kind,
         checked="the stamp",
         expected="a stamp as docs/index-guard.md specifies it",
-        found=found_problems(len(problems)),
+        found=counted(len(problems), "problem"),
         findings=findings_of(problems, kind=kind, expected="a valid stamp"),
         done="nothing was read",
         hint="if you know which model built the index, stamp it again with replace=True",

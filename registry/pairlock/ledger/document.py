@@ -44,10 +44,10 @@ from pairlock.manifest.fields import (
     Problem,
     findings_of,
     form_problems,
-    found_problems,
 )
 from pairlock.manifest.format import MAX_SAFE_INTEGER
 from pairlock.manifest.writing import plain_data
+from pairlock.wording import counted
 
 ENTRY_FORMAT = 1
 """The version this release writes. It reads this version and every earlier one."""
@@ -172,7 +172,7 @@ def _invalid(where: str, problems: list[Problem]) -> FormatError:
         kind=ErrorKind.LEDGER_INVALID,
         checked="the entry",
         expected="a document as docs/ledger.md specifies it",
-        found=found_problems(len(problems)),
+        found=counted(len(problems), "problem"),
         findings=findings_of(problems, kind=ErrorKind.LEDGER_INVALID, expected="a valid entry"),
         done="nothing was changed",
         hint="restore the file from a copy of the ledger",

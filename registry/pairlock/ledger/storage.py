@@ -42,6 +42,7 @@ from pairlock.ledger.chain import (
 from pairlock.ledger.document import MAX_ENTRY_BYTES, Sealed, read_entry, write_entry
 from pairlock.ledger.entry import Entry, Held
 from pairlock.stores import LocalStore, Store
+from pairlock.wording import counted
 
 _AT_ONCE = 8
 """How many entries are fetched at once from a store over a network."""
@@ -387,7 +388,7 @@ class Ledger:
             kind=ErrorKind.LEDGER_BROKEN,
             checked=self.location,
             expected="an unbroken chain of entries",
-            found="1 problem" if len(findings) == 1 else f"{len(findings)} problems",
+            found=counted(len(findings), "problem"),
             findings=findings,
             done="nothing was changed",
             hint="restore the files from a copy of the ledger; docs/ledger.md says what is what",

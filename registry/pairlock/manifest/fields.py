@@ -31,11 +31,6 @@ class Problem:
         return f"{self.place}: {self.message}"
 
 
-def found_problems(count: int) -> str:
-    """How many problems were found, in words."""
-    return "1 problem" if count == 1 else f"{count} problems"
-
-
 def findings_of(problems: Iterable[Problem], *, kind: ErrorKind, expected: str) -> list[Finding]:
     """Problems of a document as an error carries them.
 

@@ -34,7 +34,6 @@ from pairlock.manifest.fields import (
     Problem,
     findings_of,
     form_problems,
-    found_problems,
 )
 from pairlock.manifest.format import (
     ADAPTER_WEIGHTS,
@@ -52,6 +51,7 @@ from pairlock.manifest.format import (
 )
 from pairlock.manifest.paths import colliding_paths, parents, path_problem
 from pairlock.manifest.writing import write_manifest
+from pairlock.wording import counted
 
 _SHA256 = r"[0-9a-f]{64}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
@@ -112,7 +112,7 @@ def _invalid(where: str, problems: list[Problem]) -> FormatError:
         kind=ErrorKind.MANIFEST_INVALID,
         checked="the manifest",
         expected="a document as docs/package-format.md specifies it",
-        found=found_problems(len(problems)),
+        found=counted(len(problems), "problem"),
         findings=findings_of(
             problems, kind=ErrorKind.MANIFEST_INVALID, expected="a valid manifest"
         ),

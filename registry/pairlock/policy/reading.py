@@ -21,6 +21,7 @@ from pairlock.policy.document import (
     stage_problem,
 )
 from pairlock.policy.gates import BYPASSABLE, Acknowledgement, Gate
+from pairlock.wording import counted
 
 _KEYS = (
     "from",
@@ -100,7 +101,7 @@ def _invalid(where: str, problems: list[Finding]) -> FormatError:
         kind=ErrorKind.POLICY_INVALID,
         checked=where,
         expected="a policy as docs/policy.md describes it",
-        found="1 problem" if len(problems) == 1 else f"{len(problems)} problems",
+        found=counted(len(problems), "problem"),
         findings=problems,
         done="nothing was decided by it",
         hint="mend what is listed; `pairlock policy check` reads it again",

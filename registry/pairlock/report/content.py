@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pairlock.auditing.codes import Severity
 from pairlock.auditing.findings import AuditFinding
+from pairlock.auditing.versions import Holding, holdings
 from pairlock.inventory import Inventory, ModelFacts, VersionFacts
 from pairlock.report.drawing import Box, Drawing, Line, draw
 from pairlock.standing.graph import Edge, Graph, Node, NodeKind
@@ -105,15 +106,7 @@ def content_of(
     by_version: defaultdict[tuple[str | None, int | None], list[AuditFinding]] = defaultdict(list)
     for finding in findings:
         by_version[finding.model, finding.version].append(finding)
-    models = tuple(
-        ModelEntry(
-            facts=model,
-            versions=tuple(
-                _entry(model, version, by_version, manifests or {}) for version in model.versions
-            ),
-        )
-        for model in inventory.models
-    )
+    models = tuple(_model(model, by_version, manifests or {}) for model in inventory.models)
     entries = {entry.facts.uri: entry for model in models for entry in model.versions}
     drawn = _drawn(graph, entries)
     drawing = draw(drawn)
@@ -170,20 +163,32 @@ def worst_of(findings: Sequence[AuditFinding]) -> Severity | None:
     return max((one.severity for one in findings), key=lambda one: one.rank, default=None)
 
 
-def _entry(
+def _model(
     model: ModelFacts,
+    findings: Mapping[tuple[str | None, int | None], list[AuditFinding]],
+    manifests: Mapping[str, str],
+) -> ModelEntry:
+    held = holdings(model)
+    return ModelEntry(
+        facts=model,
+        versions=tuple(
+            _entry(version, held.get(version.version, Holding()), findings, manifests)
+            for version in model.versions
+        ),
+    )
+
+
+def _entry(
     version: VersionFacts,
+    held: Holding,
     findings: Mapping[tuple[str | None, int | None], list[AuditFinding]],
     manifests: Mapping[str, str],
 ) -> VersionEntry:
     own = tuple(findings.get((version.name, version.version), ()))
-    held = {} if model.ledger is None else model.ledger.state.stages
-    stages = {stage for stage, one in held.items() if one.version == version.version}
-    stages |= {alias for alias, number in model.aliases.items() if number == version.version}
     return VersionEntry(
         anchor=anchor_of(version.name, version.version),
         facts=version,
-        stages=tuple(sorted(stages)),
+        stages=held.names,
         findings=own,
         worst=worst_of(own),
         manifest=manifests.get(version.uri),

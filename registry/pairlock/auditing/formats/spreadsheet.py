@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from pairlock.auditing.baseline import Accepted
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.result import Audit, AuditRow
+from pairlock.auditing.result import Audit
+from pairlock.auditing.rows import AuditRow
 from pairlock.plain_text import printable
 
 COLUMNS = (
