@@ -312,14 +312,16 @@ def test_a_damaged_memory_is_none(
     """What is kept between inventories may be damaged in any way; then all is read again."""
     first = take()
     (journal,) = (tmp_path / "cache/inventories").iterdir()
+    good = journal.read_bytes()
     done = reads(monkeypatch)
     for content in (
         b"",
         b"\x00\xff" * 100,
         b"00000000 [1]\n",
-        journal.read_bytes()[:-40],
-        journal.read_bytes().replace(b'"dimension":32', b'"dimension":33'),
+        good[:-40],
+        good.replace(b'["linear",32,', b'["linear",33,'),
     ):
+        assert content != good
         done.clear()
         journal.write_bytes(content)
 

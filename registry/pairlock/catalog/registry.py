@@ -30,6 +30,9 @@ from pairlock.references import (
 from pairlock.registries import registry_in_use
 from pairlock.wording import counted
 
+_PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\s\x00]+)+")
+"""An absolute path that `pathlib` writes as it is: a large registry has ten thousands of them."""
+
 NOTHING_DONE = "nothing was loaded or changed"
 """What is said when a question failed, whatever it was asked for."""
 
@@ -299,6 +302,8 @@ def local_path(location: str) -> str:
     MLflow resolves relative locations against the working directory. A registry whose locations
     were made relative can be copied anywhere, so here they belong to the database's folder.
     """
+    if _PLAIN_PATH.fullmatch(location):
+        return location
     split = urlsplit(location)
     if split.scheme == "file":
         return unquote(split.path)

@@ -99,10 +99,14 @@ def _tables() -> dict[str, Any]:
 
 
 def _rows(session: Any, *columns: Any, where: Iterable[Any] = ()) -> Any:
-    from sqlalchemy import select
+    """Rows of some columns, read on the session's connection: its ORM would take twice as long."""
+    from sqlalchemy import inspect, select
 
-    return session.execute(
-        select(*columns).where(*where).execution_options(yield_per=_ROWS_AT_ONCE)
+    plain = [
+        inspect(column.class_).local_table.c[column.property.columns[0].name] for column in columns
+    ]
+    return session.connection().execute(
+        select(*plain).where(*where).execution_options(yield_per=_ROWS_AT_ONCE)
     )
 
 

@@ -6,7 +6,8 @@ from pairlock.catalog import HEAD_TAG, LEDGER_TAG, RegisteredModel, ledger_locat
 from pairlock.catalog.listing import ListedModel
 from pairlock.errors import ErrorKind, Finding, IntegrityError, PairlockError
 from pairlock.inventory.facts import LedgerFacts
-from pairlock.inventory.remembered import KnownLedger, Memory
+from pairlock.inventory.journal import KnownLedger
+from pairlock.inventory.remembered import Memory
 from pairlock.ledger import Anchor, Ledger, Sealed, State, parse_anchor
 from pairlock.stores.opening import open_store
 
@@ -93,7 +94,7 @@ def _read(model: ListedModel, location: str, memory: Memory, *, deep: bool) -> L
 
 def _past(ledger: Ledger, head: Sealed, location: str, memory: Memory) -> KnownLedger:
     """What follows from all entries; only those are read that were not known."""
-    known = memory.ledgers.get(location)
+    known = memory.ledger(location)
     stages: set[str] = set()
     versions: set[int] = set()
     bypassed: dict[int, tuple[str, ...]] = {}
@@ -112,7 +113,7 @@ def _past(ledger: Ledger, head: Sealed, location: str, memory: Memory) -> KnownL
     found = KnownLedger(
         head.entry.sequence, head.digest, tuple(sorted(stages)), tuple(sorted(versions)), bypassed
     )
-    memory.ledger(location, found)
+    memory.note_ledger(location, found)
     return found
 
 

@@ -112,7 +112,7 @@ class Lister:
             yield self._placed(one.model_id for one in logged)
         yield self._rest()
         if self._memory is not None and not self._names and not self._stopped():
-            self._memory.listed(_to_data(listing))
+            self._memory.note_listing(_to_data(listing))
 
     def _version_pages(self) -> Iterator[list[ListedVersion]]:
         models = self.listing.models

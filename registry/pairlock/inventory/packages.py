@@ -20,7 +20,8 @@ from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError
 from pairlock.integrity import compare_entries
 from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
-from pairlock.inventory.remembered import Known, Memory, Stamp, pickles_in
+from pairlock.inventory.journal import Known, Stamp, pickles_in
+from pairlock.inventory.remembered import Memory
 from pairlock.inventory.telling import tell
 from pairlock.manifest import MANIFEST_NAME, package_digest
 from pairlock.manifest.format import MAX_MANIFEST_BYTES, PAGE_NAME, PAYLOAD
@@ -131,15 +132,15 @@ def version_facts(
 
 
 def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
-    store = LocalStore(Path(location))
     try:
-        found = Path(location, MANIFEST_NAME).stat()
+        found = os.stat(f"{location}/{MANIFEST_NAME}")  # noqa: PTH116 - a Path costs more than this
     except (FileNotFoundError, NotADirectoryError):
-        return _without_manifest(one, location, store)
+        return _without_manifest(one, location, LocalStore(Path(location)))
     stamp = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, found.st_dev)
-    known = _remembered(location, stamp, memory)
-    if known is not None and _is_as_it_was(location, known, memory.places[location][2]):
+    known, folders = _remembered(location, stamp, memory)
+    if known is not None and _is_as_it_was(location, known, folders):
         return Look(state=PackageState.THERE, known=known)
+    store = LocalStore(Path(location))
     is_settled = time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) > _JUST_NOW_NS
     if known is None:
         known = _read(one, location, store, memory, stamp if is_settled else None)
@@ -151,7 +152,7 @@ def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
         return _there(known, compare_entries(_records(known), store.entries(PAYLOAD)), others)
     # a file that comes into a folder that should not be there would not be noticed
     if is_settled and not others and folders and files.folders == set(known.folders):
-        memory.place(location, stamp, known.facts.digest, folders)
+        memory.note_place(location, stamp, known.facts.digest, folders)
     return _there(known, (), others)
 
 
@@ -190,7 +191,7 @@ def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
     if manifest is None:
         return _without_manifest(one, location, store, entries)
     stamp = (manifest.size_bytes, *manifest.stamp)
-    known = _remembered(location, stamp, memory)
+    known, _ = _remembered(location, stamp, memory)
     if known is not None and not manifest.stamp and one.tags.get(DIGEST_TAG) != known.facts.digest:
         known = None  # a size alone is little to go by
     if known is None:
@@ -205,9 +206,11 @@ def _there(known: Known, findings: tuple[Finding, ...], others: tuple[str, ...])
     return Look(state=PackageState.THERE, known=known, findings=findings, other_files=others)
 
 
-def _remembered(location: str, stamp: Stamp, memory: Memory) -> Known | None:
-    before = memory.places.get(location)
-    return memory.packages.get(before[1]) if before and before[0] == stamp else None
+def _remembered(location: str, stamp: Stamp, memory: Memory) -> tuple[Known | None, Stamp]:
+    before = memory.place(location)
+    if before is None or before.stamp != stamp:
+        return None, ()
+    return memory.package(before.digest), before.folders
 
 
 def _read(
@@ -215,7 +218,7 @@ def _read(
 ) -> Known:
     content = store.read_small(MANIFEST_NAME, at_most_bytes=MAX_MANIFEST_BYTES)
     digest = package_digest(content)
-    known = memory.packages.get(digest)
+    known = memory.package(digest)
     if known is None:
         told = tell(
             content,
@@ -223,9 +226,9 @@ def _read(
             approved=one.tags.get(DIGEST_TAG) == digest,
             where=f"{MANIFEST_NAME} of models:/{one.name}/{one.version}",
         )
-        known = memory.package(told)
+        known = memory.note_package(told)
     if stamp is not None and stamp[0] == len(content):
-        memory.place(location, stamp, digest)
+        memory.note_place(location, stamp, digest)
     return known
 
 

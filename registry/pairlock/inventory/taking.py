@@ -18,6 +18,7 @@ from pairlock.catalog import DELETED, is_local_registry, registry_file, version_
 from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, Finding, NotFoundError, PairlockError, UnavailableError
+from pairlock.garbage import collector_off
 from pairlock.inventory.deep import Wish, hash_all, wishes
 from pairlock.inventory.facts import (
     Inventory,
@@ -85,7 +86,8 @@ def take(
         raise _offline(str(registry_in_use()))
     folder = CacheFolder(settings.cache)
     address = _address()
-    memory = recall(folder, address) if remembered else Memory()
+    with collector_off():
+        memory = recall(folder, address) if remembered else Memory()
     taking = _Taking(
         deep=deep,
         jobs=jobs,
@@ -96,10 +98,9 @@ def take(
     )
     lister = Lister(names, memory if remembered else None, taking.stopped)
     try:
-        inventory = taking.run(lister, str(registry_in_use()))
+        return taking.run(lister, str(registry_in_use()))
     finally:
         keep(folder, address, memory)
-    return inventory
 
 
 @dataclass(slots=True)
@@ -127,10 +128,11 @@ class _Taking:
         """Do all of it, as far as it goes."""
         at_ms = time.time_ns() // 1_000_000
         try:
-            self._look(lister)
-            if not self.problem:
-                self._confirm_missing()
-                self._read_ledgers(lister)
+            with collector_off():  # what is made here stays, and to go through it costs as much
+                self._look(lister)
+                if not self.problem:
+                    self._confirm_missing()
+                    self._read_ledgers(lister)
             if self.deep and not self.problem:
                 self._hash()
         except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from pairlock.garbage import collector_off
 
 
 class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -74,14 +75,11 @@ def counting(*modules: torch.nn.Module) -> Iterator[LiveTensors]:
     The garbage collector is off meanwhile: when it runs depends on everything else that the process
     did, and the figure must not.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        with LiveTensors(w for module in modules for w in weights(module)) as live:
-            yield live
-    finally:
-        if was_enabled:
-            gc.enable()
+    with (
+        collector_off(),
+        LiveTensors(w for module in modules for w in weights(module)) as live,
+    ):
+        yield live
 
 
 def weights(model: torch.nn.Module) -> list[torch.Tensor]:
