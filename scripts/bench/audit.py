@@ -4,7 +4,8 @@ Sides, in turn in one process, on a synthetic registry (`synthetic_registry.py`)
 and through a real `mlflow server` in front of it: MLflow's `search_model_versions` over all pages;
 the first inventory with an empty cache; a second one; one after 10 changes. The bars: the first at
 most 3 times the listing, the last at most 0.2 of the first, 300 MB above idle. `--deep` compares
-hashing with as many `sha256sum`. `--plot` measures smaller registries too, and draws the growth.
+hashing with as many `sha256sum`. `--plot` also measures
+registries of a tenth, of three and of six tenths of the size, and draws how the time grows.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import mlflow
 from measure import interleave, report, timed
 from mlflow import MlflowClient
+from plot import write_lines
 from synthetic_registry import make_registry
 
 from pairlock.inventory import take
@@ -71,7 +73,14 @@ def main() -> None:
             sizes = [max(100, arguments.versions * part // 10) for part in (1, 3, 6, 10)]
         points = [_measure(folder / str(size), size, arguments) for size in sizes]
         if arguments.plot:
-            arguments.plot.write_text(_svg(sizes, points), encoding="utf-8")
+            unit = points[0][LISTING]
+            write_lines(
+                arguments.plot,
+                "Time of an inventory over the number of versions",
+                sizes,
+                {name: [point[name] / unit for point in points] for name in points[0]},
+                f"1 = {LISTING} of {sizes[0]} versions",
+            )
 
 
 def _measure(folder: Path, versions: int, arguments: argparse.Namespace) -> dict[str, float]:
@@ -86,6 +95,7 @@ def _measure(folder: Path, versions: int, arguments: argparse.Namespace) -> dict
         with _server(folder) as address:
             _tell(f"{versions} versions, mlflow server", _sides(address, folder, arguments.rounds))
             _tell_memory(address)
+    shutil.rmtree(folder)  # the next one may be ten times as large
     return {name: statistics.median(values) for name, values in own.items()}
 
 
@@ -180,42 +190,6 @@ def _deep(folder: Path, rounds: int) -> None:
         "take()": lambda: timed(take),
     }
     report("every byte", interleave(sides, rounds), "sha256sum")
-
-
-def _svg(sizes: list[int], points: list[dict[str, float]]) -> str:
-    """Seconds over versions, one line for each side."""
-    width, height, left, top = 640, 360, 60, 20
-    most = max(max(point.values()) for point in points)
-    colours = dict(zip(points[0], ("#888888", "#d1495b", "#30638e", "#2e8b57"), strict=True))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 60}" '
-        'font-family="sans-serif" font-size="12" role="img">',
-        "<title>Seconds of an inventory over the number of versions</title>",
-        f'<rect width="{width}" height="{height + 60}" fill="white"/>',
-    ]
-
-    def place(size: int, seconds: float) -> tuple[float, float]:
-        across = left + size / sizes[-1] * (width - left - 20)
-        return across, top + (1 - seconds / most) * (height - top)
-
-    for size in sizes:
-        across, _ = place(size, 0)
-        parts.append(f'<text x="{across}" y="{height + 16}" text-anchor="middle">{size}</text>')
-    for part in (0.0, 0.5, 1.0):
-        _, down = place(0, most * part)
-        parts.append(
-            f'<text x="{left - 6}" y="{down + 4}" text-anchor="end">{most * part:.1f} s</text>'
-        )
-        parts.append(f'<line x1="{left}" x2="{width}" y1="{down}" y2="{down}" stroke="#dddddd"/>')
-    for number, (name, colour) in enumerate(colours.items()):
-        line = " ".join(
-            f"{x:.1f},{y:.1f}"
-            for x, y in (place(s, p[name]) for s, p in zip(sizes, points, strict=True))
-        )
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        across = left + number * 150
-        parts.append(f'<text x="{across}" y="{height + 44}" fill="{colour}">{name}</text>')
-    return "\n".join([*parts, "</svg>", ""])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 
 from pairlock.catalog import DIGEST_TAG, HEAD_TAG, locate
 from pairlock.errors import ErrorKind, UnavailableError
-from pairlock.inventory import Inventory, PackageState, VersionFacts, take
+from pairlock.inventory import Inventory, PackageState, VersionFacts, remembered, take
 from pairlock.inventory import packages as looking
 from pairlock.inventory import taking as taking_module
 from pairlock.references import parse_reference
@@ -327,6 +327,45 @@ def test_a_damaged_memory_is_none(
 
         assert facts_of(take()) == facts_of(first)
         assert len(done) == 3
+
+
+def test_the_journal_forgets_what_is_gone(
+    copy: Registry, settled: None, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once most of it is outdated, only what is still there is kept, and that is still known."""
+    monkeypatch.setattr(remembered, "_DEAD_NOTES", -10_000)
+    gone = copy.folder_of("models:/adapter/1")
+    take()
+    (journal,) = (tmp_path / "cache/inventories").iterdir()
+    assert str(gone).encode() in journal.read_bytes()
+    for uri in ("models:/adapter/1", "models:/copied/1", "models:/twice/1"):
+        copy.client.delete_model_version(*uri.removeprefix("models:/").split("/"))
+
+    take(names=["base"])
+    assert str(gone).encode() in journal.read_bytes()
+    take()
+    content = journal.read_bytes()
+    assert content.count(b"\n") == 1
+    # by pages the logged model is remembered as one that no version was registered from
+    assert content.count(str(gone).encode()) == (way == "pages")
+    done = reads(monkeypatch)
+
+    found = facts_of(take())
+    assert not done
+    assert found == facts_of(take(remembered=False))
+
+
+def test_a_journal_does_not_grow_while_nothing_changes(
+    copy: Registry, settled: None, way: str, tmp_path: Path
+) -> None:
+    """What is known already is not written again."""
+    take()
+    (journal,) = (tmp_path / "cache/inventories").iterdir()
+    size_bytes = journal.stat().st_size
+
+    take()
+
+    assert journal.stat().st_size == size_bytes
 
 
 def test_deep_finds_what_names_and_sizes_do_not_show(copy: Registry, settled: None) -> None:

@@ -84,7 +84,9 @@ class Notes:
     """As `pairlock.inventory.listing` has it; empty where the registry is always read whole."""
 
     def __len__(self) -> int:
-        return len(self.packages) + len(self.places) + len(self.ledgers) + bool(self.listing)
+        """How many rows."""
+        listed = sum(len(rows) for rows in self.listing.values())
+        return len(self.packages) + len(self.places) + len(self.ledgers) + listed
 
     def update(self, newer: Notes) -> None:
         """Take what another one says, also where this one says something else."""

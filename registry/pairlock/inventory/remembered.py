@@ -40,6 +40,9 @@ class Memory:
     def __init__(self) -> None:
         self._known = Notes()
         self._news = Notes()
+        self._alive = Notes()
+        """What was asked for or noted this time; the rest may be of versions that are gone."""
+
         self._written = 0
         """How many notes stand in the journal, outdated ones too."""
 
@@ -50,57 +53,68 @@ class Memory:
 
     def package(self, digest: str) -> Known | None:
         """What the manifest with a digest says."""
-        return self._known.packages.get(digest)
+        if (known := self._known.packages.get(digest)) is not None:
+            self._alive.packages[digest] = known
+        return known
 
     def place(self, location: str) -> KnownPlace | None:
         """What lay at a location."""
-        return self._known.places.get(location)
+        if (place := self._known.places.get(location)) is not None:
+            self._alive.places[location] = place
+        return place
 
     def ledger(self, location: str) -> KnownLedger | None:
         """What is known of the ledger there."""
-        return self._known.ledgers.get(location)
+        if (known := self._known.ledgers.get(location)) is not None:
+            self._alive.ledgers[location] = known
+        return known
 
     def note_package(self, told: Told) -> Known:
         """Note what a manifest says."""
         known = Known(told.facts, told.paths, folders_of(told.paths), told.sizes)
-        self._known.packages[told.facts.digest] = self._news.packages[told.facts.digest] = known
+        for notes in (self._known, self._news, self._alive):
+            notes.packages[told.facts.digest] = known
         return known
 
     def note_place(self, location: str, stamp: Stamp, digest: str, folders: Stamp = ()) -> None:
         """Note which digest lies at a place."""
         place = KnownPlace(stamp, digest, folders)
         if self._known.places.get(location) != place:
-            self._known.places[location] = self._news.places[location] = place
+            for notes in (self._known, self._news, self._alive):
+                notes.places[location] = place
 
     def note_ledger(self, location: str, known: KnownLedger) -> None:
         """Note what is known of a ledger."""
         if self._known.ledgers.get(location) != known:
-            self._known.ledgers[location] = self._news.ledgers[location] = known
+            for notes in (self._known, self._news, self._alive):
+                notes.ledgers[location] = known
 
     def note_listing(self, listing: dict[str, Any]) -> None:
         """Note a whole listing."""
-        self._known.listing = self._news.listing = listing
+        if self._known.listing != listing:
+            self._known.listing = self._news.listing = listing
 
     def learn(self, notes: Notes) -> None:
         """Take a line of the journal."""
         self._written += len(notes)
         self._known.update(notes)
 
-    def unwritten(self) -> tuple[bytes, bool]:
+    def unwritten(self, *, was_whole: bool) -> tuple[bytes, bool]:
         """What the journal lacks.
+
+        Args:
+            was_whole: whether the whole registry was looked at, so that what was not asked for is
+                not there any more.
 
         Returns:
             Its bytes, empty where it lacks nothing; and whether they replace the journal, since
             most of what stands in it is outdated.
         """
-        news, self._news = self._news, Notes()
-        if not news:
-            return b"", False
-        self._written += len(news)
-        if self._written > 2 * len(self._known) + _DEAD_NOTES:
-            self._written = len(self._known)
-            return write_line(self._known), True
-        return b"\n" + write_line(news), False
+        alive = self._alive if was_whole else self._known
+        alive.listing = self._known.listing
+        if self._written + len(self._news) > 2 * len(alive) + _DEAD_NOTES:
+            return write_line(alive), True
+        return (b"\n" + write_line(self._news) if self._news else b""), False
 
 
 def recall(folder: CacheFolder, registry: str) -> Memory:
@@ -120,16 +134,23 @@ def recall(folder: CacheFolder, registry: str) -> Memory:
     return memory
 
 
-def keep(folder: CacheFolder, registry: str, memory: Memory) -> None:
-    """Write what is new; a cache that cannot be written keeps nothing."""
-    content, is_whole = memory.unwritten()
+def keep(folder: CacheFolder, registry: str, memory: Memory, *, was_whole: bool) -> None:
+    """Write what is new; a cache that cannot be written keeps nothing.
+
+    Args:
+        folder: the cache.
+        registry: its address, without credentials.
+        memory: what is known after the inventory.
+        was_whole: whether that was one of the whole registry, to its end.
+    """
+    content, replaces = memory.unwritten(was_whole=was_whole)
     if not content:
         return
     path = _path(folder, registry)
     try:
         folder.prepare()
         path.parent.mkdir(exist_ok=True)
-        if is_whole:
+        if replaces:
             folder.write(path, content)
         else:
             with path.open("ab") as stream:

@@ -96,11 +96,15 @@ def take(
         progress=progress,
         stop=stop or (lambda: False),
     )
-    lister = Lister(names, memory if remembered else None, taking.stopped)
+    chosen = frozenset(names)
+    lister = Lister(chosen, memory if remembered else None, taking.stopped)
+    is_complete = False
     try:
-        return taking.run(lister, str(registry_in_use()))
+        inventory = taking.run(lister, str(registry_in_use()))
+        is_complete = inventory.complete
     finally:
-        keep(folder, address, memory)
+        keep(folder, address, memory, was_whole=is_complete and not chosen)
+    return inventory
 
 
 @dataclass(slots=True)
