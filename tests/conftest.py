@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -37,6 +38,16 @@ LONGEST = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker waits for one at the end."""
     items.sort(key=lambda item: LONGEST.get(item.path.name, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at the libraries again: they are there until the end.
+
+    A full one takes half a second otherwise, and some tests ask for many. What tests make is
+    collected as ever.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

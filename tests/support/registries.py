@@ -7,17 +7,23 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.store.db import utils as databases
 
 import pairlock
 from pairlock.catalog import ensure_database, locate
 from pairlock.references import parse_reference
 
 Snapshot = dict[str, tuple[int, ...]]
+
+# MLflow runs all files of its migrations for each database that it opens, to learn which is the
+# newest. That is the same for all registries of a run; each is still compared with it
+databases._get_latest_schema_revision = cache(databases._get_latest_schema_revision)
 
 
 @contextmanager
