@@ -38,20 +38,21 @@ def adapter_stock(
 @pytest.fixture
 def logged_base(tmp_path: Path, base_stock: Any) -> Iterator[Any]:
     """A registry of its own with models:/base/1."""
-    yield from _copied(base_stock, tmp_path)
+    yield from _copied(tmp_path, base_stock)
 
 
 @pytest.fixture
-def logged_adapter(tmp_path: Path, adapter_stock: Any) -> Iterator[Any]:
+def logged_adapter(tmp_path: Path, adapter_stock: Any, base_stock: Any) -> Iterator[Any]:
     """A registry of its own with models:/base/1, and models:/support/1 on it."""
-    yield from _copied(adapter_stock, tmp_path)
+    yield from _copied(tmp_path, adapter_stock, base_stock)
 
 
-def _copied(stock: Any, folder: Path) -> Iterator[Any]:
+def _copied(folder: Path, stock: Any, *others: Any) -> Iterator[Any]:
     from support.registries import active, copy_registry, snapshot
 
-    before = snapshot(stock.folder)
+    before = [snapshot(one.folder) for one in (stock, *others)]
     made = copy_registry(stock, folder / "registry")
     with active(made.uri):
         yield made
-    assert snapshot(stock.folder) == before, "a test changed what the others are copied from"
+    after = [snapshot(one.folder) for one in (stock, *others)]
+    assert after == before, "a test changed what the others are copied from"
