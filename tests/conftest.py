@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -25,18 +26,60 @@ settings.register_profile("pairlock", derandomize=True)
 settings.load_profile("pairlock")
 
 MakeFolder = Callable[[str], Path]
-LONGEST = {
-    name: place
-    for place, name in enumerate(
-        ("test_readme.py", "test_trainers.py", "test_kills.py", "test_promote.py")
-    )
-}
-"""Files of tests by how early they begin; all others follow in the usual order."""
+GROUPS = (
+    ("test_readme.py",),
+    # the MLflow server that `support.remote.shared_server` starts
+    (
+        "test_trainers.py",
+        "test_remote_stores.py",
+        "test_ledger_storage.py",
+        "test_ledger_place.py",
+        "test_contract.py",
+        "test_proxy.py",
+    ),
+    # the package of the real MiniLM, and an adapter trained on it
+    ("test_peft.py", "test_index_guard.py", "test_adapters.py", "test_residents.py"),
+    ("test_kills.py",),
+    ("test_promote.py",),
+    # the two MLflow servers of `registry/conftest.py`
+    ("test_resolution.py", "test_answers.py"),
+)
+"""Files of tests that stay in one worker, for what they share there, the longest groups first.
+
+Any other file is a group of its own, and comes after these in the usual order.
+"""
+GROUP_OF = {name: number for number, names in enumerate(GROUPS) for name in names}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no worker waits for one at the end."""
-    items.sort(key=lambda item: LONGEST.get(item.path.name, len(LONGEST)))
+    """Begin with the groups that take longest, so that no worker waits for one at the end."""
+    items.sort(key=lambda item: GROUP_OF.get(item.path.name, len(GROUPS)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let a worker take a whole group at a time, where `--dist loadfile` is asked for."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class GroupScheduling(LoadFileScheduling):
+        """What `loadfile` does, by group."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            number = GROUP_OF.get(Path(file).name)
+            return file if number is None else f"group {number}"
+
+    return GroupScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at the libraries again: they are there until the end.
+
+    A full one takes half a second otherwise, and some tests ask for many. What tests make is
+    collected as ever.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

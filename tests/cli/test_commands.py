@@ -28,13 +28,9 @@ def run(*arguments: str, stdin: str | None = None) -> Result:
 
 
 @pytest.fixture
-def logged(registry: Any, tiny_model: Path, adapter_folders: MakeFolder) -> Any:
+def logged(logged_adapter: Any) -> Any:
     """A registry with models:/base/1 and models:/support/1."""
-    pairlock.log_model(tiny_model, registered_model_name="base")
-    pairlock.log_model(
-        adapter_folders("linear"), base="models:/base/1", registered_model_name="support"
-    )
-    return registry
+    return logged_adapter
 
 
 def test_log_prints_the_uri_alone(registry: Any, tiny_model: Path) -> None:

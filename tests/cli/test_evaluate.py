@@ -49,10 +49,9 @@ def recorded(uri: str) -> tuple[Measured, ...]:
 
 
 @pytest.fixture
-def logged(registry: Any, tiny_model: Path) -> Any:
+def logged(logged_base: Any) -> Any:
     """A registry with models:/base/1."""
-    registry.log(tiny_model, "base")
-    return registry
+    return logged_base
 
 
 @pytest.fixture(scope="module")

@@ -46,10 +46,9 @@ def profiled(uri: str, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.fixture
-def logged(registry: Any, tiny_model: Path) -> Any:
+def logged(logged_base: Any) -> Any:
     """A registry with models:/base/1."""
-    registry.log(tiny_model, "base")
-    return registry
+    return logged_base
 
 
 def tags_of(registry: Any, name: str = "base") -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -95,26 +94,16 @@ def test_a_class_runs_only_where_it_is_allowed(
 
 
 def test_a_class_that_is_not_allowed_is_not_even_imported(
-    gated: Path, packaged: Any, shared_registry: Any, tmp_path: Path
+    gated: Path, packaged: Any, shared_registry: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Importing runs code: a load in a fresh process leaves the module alone."""
+    """Importing runs code: a load where the module was not imported yet leaves it alone."""
     uri = shared_registry.log(gated, "gated-3", base=packaged("tiny_model"), adapter_class=GATED)
-    folder = shared_registry.folder_of(uri)
-    code = (
-        "import sys, pairlock\n"
-        "try: pairlock.load(sys.argv[1], base=sys.argv[2])\n"
-        "except pairlock.UnsupportedError as error: print(error.kind.value)\n"
-        "assert 'support.acme' not in sys.modules\n"
-    )
-    base = shared_registry.folder_of(packaged("tiny_model"))
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), str(base)],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        check=True,
-    )
-    assert done.stdout.split() == ["class-not-allowed"]
+    folders = [str(shared_registry.folder_of(one)) for one in (uri, packaged("tiny_model"))]
+    monkeypatch.delitem(sys.modules, "support.acme")
+    assert load_kind(folders[0], base=folders[1]) is ErrorKind.CLASS_NOT_ALLOWED
+    assert "support.acme" not in sys.modules
+    assert pairlock.load(folders[0], base=folders[1], allow=[GATED])
+    assert "support.acme" in sys.modules
 
 
 def test_an_installed_package_offers_its_own_classes(

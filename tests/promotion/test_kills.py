@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.promotions import Stock, make_stock
+from support.promotions import make_stock
 from support.remote import point_to
 
 CRASHES = Path(__file__).parent.parent / "support" / "promotion_crashes.py"
@@ -26,37 +25,35 @@ SCENARIOS = {
     "overtaken-at-removal": "alias removed",
     "overtaken-at-tag": "tag pairlock.ledger.head",
 }
-"""What is killed, and a step that it must have."""
+"""What is killed with the ledger in a folder, and a step that it must have."""
 
-Killed = Callable[[str], list[dict[str, Any]]]
+IN_S3 = "promote-s3"
 
 
 @pytest.fixture(scope="module")
-def stock(
-    tmp_path_factory: pytest.TempPathFactory, registry_template: Path, tiny_model: Path
-) -> Stock:
-    """Five versions of one package."""
-    return make_stock(tmp_path_factory.mktemp("stock"), registry_template, [(tiny_model, 5)])
-
-
-def run(stock: Stock, folder: Path, scenarios: list[str]) -> dict[str, Any]:
-    """Kill, and let commands go on."""
+def killed(
+    tmp_path_factory: pytest.TempPathFactory,
+    registry_template: Path,
+    tiny_model: Path,
+    seaweedfs: Any,
+) -> dict[str, Any]:
+    """What one program left that kills in all scenarios: of five versions of one package."""
+    folder = tmp_path_factory.mktemp("killed")
+    stock = make_stock(tmp_path_factory.mktemp("stock"), registry_template, [(tiny_model, 5)])
     stock.save(folder / "stock")
-    done = subprocess.run(
-        [sys.executable, str(CRASHES), str(folder / "stock"), str(folder), *scenarios],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    with pytest.MonkeyPatch.context() as patched:
+        point_to(patched, seaweedfs.environment())
+        # only for the scenario that is named after it
+        patched.setenv("PAIRLOCK_LEDGER", f"s3://pairlock/kills-{os.urandom(6).hex()}")
+        done = subprocess.run(
+            [sys.executable, str(CRASHES), str(folder / "stock"), str(folder), *SCENARIOS, IN_S3],
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
-
-
-@pytest.fixture(scope="module")
-def killed(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """All scenarios with the ledger in a folder."""
-    return run(stock, tmp_path_factory.mktemp("killed"), list(SCENARIOS))
 
 
 def check(left: list[dict[str, Any]]) -> None:
@@ -97,12 +94,8 @@ def test_the_next_command_goes_on_after_a_kill_at_any_step(
     check(left)
 
 
-def test_a_kill_around_a_put_to_s3_is_healed_too(
-    stock: Stock, tmp_path: Path, seaweedfs: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_around_a_put_to_s3_is_healed_too(killed: dict[str, Any]) -> None:
     """With the ledger on S3: before the put, after it, and around the alias and the tag."""
-    point_to(monkeypatch, seaweedfs.environment())
-    monkeypatch.setenv("PAIRLOCK_LEDGER", f"s3://pairlock/kills-{os.urandom(6).hex()}")
-    (left,) = run(stock, tmp_path, ["promote-s3"]).values()
+    left = killed[IN_S3]
     assert "put" in left[-1]["steps"]
     check(left)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import pairlock
-from pairlock.cli.app import app
+from pairlock.cli.app import app, main
 from pairlock.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -135,20 +133,22 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(stages: Stages) -> None:
     assert run(*refused, "--dry-run").exit_code == run(*refused).exit_code == 1
 
 
-def test_a_refusal_comes_after_its_plan_where_both_go_into_one_pipe(stages: Stages) -> None:
+def test_a_refusal_comes_after_its_plan_where_both_go_into_one_pipe(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A log of a CI job shows the plan first, and ends with what to do."""
-    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    command = [sys.executable, "-c", "from pairlock.cli import main; main()", "promote"]
-    done = subprocess.run(
-        [*command, stages.name, "1", "--to", "production", "--require", "ndcg@10>=0.7"],
-        env={**environment, "MLFLOW_TRACKING_URI": stages.registry.uri},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stdout.index("change ") < done.stdout.index("error: ") < done.stdout.index("hint: ")
+    log = tmp_path / "log"
+    arguments = [stages.name, "1", "--to", "production", "--require", "ndcg@10>=0.7"]
+    monkeypatch.setattr(sys, "argv", ["pairlock", "promote", *arguments])
+    # as Python opens both for a process that has one pipe: blocks to stdout, lines to stderr
+    with log.open("a") as stdout, log.open("a", buffering=1) as stderr:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 1
+    said = log.read_text()
+    assert said.index("change ") < said.index("error: ") < said.index("hint: ")
 
 
 def test_a_plan_that_somebody_overtook_is_a_conflict(stages: Stages) -> None:

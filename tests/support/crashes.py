@@ -9,6 +9,7 @@ each process ended, as JSON: 0, or minus the signal.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -123,15 +124,30 @@ def _race(root: Path, model: str) -> dict[str, int]:
     return {str(p): os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in processes}
 
 
-def main() -> None:
-    """Kill, then race."""
-    # everything that can be imported before forking, so that the processes meet where they work
-    import torch
+def _import_all(root: Path, model: str) -> None:
+    """Have everything imported before forking, so that the processes meet where they work.
 
-    import pairlock_flavors.embedding  # noqa: F401
+    Nothing of it is a registry: the processes make and open theirs.
+    """
+    import torch
+    from mlflow.store.model_registry import sqlalchemy_store as _versions  # noqa: F401
+    from mlflow.store.tracking import sqlalchemy_store as _runs  # noqa: F401
+
+    import pairlock
+    import pairlock_flavors.embedding as flavor
 
     torch.set_num_threads(1)
+    folder = root / "imported"
+    flavor.save_model(model, folder)
+    pairlock.load(str(folder), golden=True)
+    gc.collect()
+    gc.freeze()
+
+
+def main() -> None:
+    """Kill, then race."""
     root, model = Path(sys.argv[1]), sys.argv[2]
+    _import_all(root, model)
     print(json.dumps({"kill": _kill(root, model), "race": _race(root / "race", model)}))
 
 

@@ -10,6 +10,7 @@ what is left. It prints, as JSON, a list of `Left` for every scenario.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -387,6 +388,8 @@ def main() -> None:
             from pairlock.stores import s3 as module
 
             module._client_for(module._settings())  # made once, used by nobody yet
+        gc.collect()
+        gc.freeze()  # no forked process looks through the libraries for garbage
         names = sys.argv[3:]
         lanes = [
             _start(partial(_lane, names[lane::LANES], stock, root, s3)) for lane in range(LANES)

@@ -10,6 +10,7 @@ after each round.
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -115,6 +116,8 @@ def _warm_up(stock: Stock, registry: Path) -> None:
         from pairlock.stores import s3
 
         s3._client_for(s3._settings())  # made once, used by nobody yet
+    gc.collect()
+    gc.freeze()  # no forked process looks through the libraries for garbage
 
 
 if __name__ == "__main__":

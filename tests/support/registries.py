@@ -6,18 +6,24 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.store.db import utils as databases
 
 import pairlock
 from pairlock.catalog import ensure_database, locate
 from pairlock.references import parse_reference
 
 Snapshot = dict[str, tuple[int, ...]]
+
+# MLflow runs all files of its migrations for each database that it opens, to learn which is the
+# newest. That is the same for all registries of a run; each is still compared with it
+databases._get_latest_schema_revision = cache(databases._get_latest_schema_revision)
 
 
 @contextmanager
@@ -90,6 +96,36 @@ def make_template(folder: Path) -> Path:
     """A fresh registry to copy from."""
     ensure_database(f"sqlite:///{folder}/mlflow.db")
     return folder
+
+
+def copy_registry(source: Registry, folder: Path) -> Registry:
+    """A registry of its own with all that is in another one: its rows and its bytes.
+
+    Every path in the database is changed to lead into the copy, so that nothing that a test does to
+    it, or damages in it, reaches the source.
+
+    Args:
+        source: a registry in a folder, with its artifacts beside its database.
+        folder: where the copy is made; not there yet.
+    """
+    shutil.copytree(source.folder, folder, ignore=shutil.ignore_patterns("mlflow.db*"))
+    old, new = str(source.folder), str(folder)
+    with (
+        closing(sqlite3.connect(source.folder / "mlflow.db")) as theirs,
+        closing(sqlite3.connect(folder / "mlflow.db")) as ours,
+    ):
+        theirs.backup(ours)
+        tables = ours.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for _, column, kind, *_ in ours.execute(f"PRAGMA table_info({table})").fetchall():
+                if kind.startswith(("VARCHAR", "TEXT")):
+                    ours.execute(
+                        f'UPDATE {table} SET "{column}" = replace("{column}", ?, ?) '
+                        f'WHERE instr("{column}", ?)',
+                        (old, new, old),
+                    )
+        ours.commit()
+    return Registry(folder)
 
 
 def snapshot(folder: Path) -> Snapshot:

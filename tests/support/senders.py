@@ -9,6 +9,7 @@ It prints how each ended, as JSON: minus the signal, or what it said.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -101,6 +102,8 @@ def _import_all() -> None:
     for store in (Models, Runs):
         for engine in store._engine_map.values():
             engine.dispose()  # connections cannot be forked
+    gc.collect()
+    gc.freeze()  # no forked process looks through the libraries for garbage
 
 
 def main() -> None:
