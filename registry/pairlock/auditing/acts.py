@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,7 @@ def audit(
     """
     from pairlock.auditing.auditing import judge_inventory
 
+    began = time.monotonic()
     filters = Filters.of(
         models=models, stages=stages, bases=bases, kinds=kinds, codes=codes, severity=severity
     )
@@ -92,7 +94,8 @@ def audit(
         allow=allow,
         progress=progress,
     )
-    return assemble(inventory, findings, options=options, baseline=accepted)
+    found = assemble(inventory, findings, options=options, baseline=accepted)
+    return replace(found, seconds=time.monotonic() - began)
 
 
 def _look(

@@ -124,6 +124,10 @@ class Audit:
     inventory: Inventory = field(repr=False)
     """The whole registry, as it was looked at."""
 
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took, judgement included. No document has it: they do not change by themselves.
+    """
+
     @property
     def at(self) -> str:
         """When it was looked at: UTC, ISO 8601."""

@@ -22,6 +22,7 @@ from pairlock.catalog.registry import (
     registry_unavailable,
     tracking_uri,
 )
+from pairlock.catalog.runs import LoggedRun, log_run, require_usable
 from pairlock.catalog.stages import (
     HEAD_TAG,
     LEDGER_TAG,
@@ -53,6 +54,7 @@ __all__ = [
     "HEAD_TAG",
     "LEDGER_TAG",
     "Located",
+    "LoggedRun",
     "MAX_TAG_CHARACTERS",
     "READY",
     "RegisteredModel",
@@ -69,12 +71,14 @@ __all__ = [
     "legacy_holders",
     "local_path",
     "locate",
+    "log_run",
     "logged_location",
     "reach_registry",
     "read_evidence",
     "registered_model",
     "registry_file",
     "registry_unavailable",
+    "require_usable",
     "set_alias",
     "set_model_tag",
     "sqlite_path",
