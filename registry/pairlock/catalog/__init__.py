@@ -9,6 +9,7 @@ from pairlock.catalog.contents import (
     versions_by_digest,
 )
 from pairlock.catalog.database import ensure_database, sqlite_path
+from pairlock.catalog.descriptions import describe
 from pairlock.catalog.evidence import read_evidence, store_evidence
 from pairlock.catalog.location import DIGEST_TAG, Located
 from pairlock.catalog.registry import (
@@ -63,6 +64,7 @@ __all__ = [
     "client",
     "delete_alias",
     "delete_model_tag",
+    "describe",
     "ensure_database",
     "ensure_registry",
     "fix_ledger_place",
