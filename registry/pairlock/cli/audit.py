@@ -109,6 +109,14 @@ def audit(
     ] = False,
     policy: PolicyFile = None,
     allow_class: AllowClass = None,
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The folder of a stamped index, to be compared with the registry. May be given "
+            "several times.",
+            show_default=False,
+        ),
+    ] = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Do what is safe about findings, then audit again.")
     ] = False,
@@ -163,6 +171,7 @@ def audit(
                 golden=golden,
                 policy=policy,
                 allow=allow_class or (),
+                indexes=index or (),
                 jobs=jobs,
                 remembered=not no_memory,
                 progress=progress,
