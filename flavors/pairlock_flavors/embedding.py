@@ -22,8 +22,9 @@ from typing import Any
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
-from pairlock.catalog import client, ensure_registry, fix_ledger_place, local_path
+from pairlock.catalog import client, describe, ensure_registry, fix_ledger_place, local_path
 from pairlock.config import current_settings
+from pairlock.describing import model_description, version_description
 from pairlock.errors import ErrorKind, PairlockError, StorageError
 from pairlock.logged import LoggedPackage
 from pairlock.manifest import MANIFEST_NAME
@@ -241,6 +242,7 @@ def log_package(
     warnings = list(link.warnings)
     if registered_model_name is not None:
         warnings += _with_ledger_place(registered_model_name, settings.ledger)
+        warnings += _with_descriptions(registered_model_name, info, built)
     return _logged(built, info, registered_model_name, link.run_id, warnings)
 
 
@@ -394,6 +396,20 @@ def _with_ledger_place(name: str, root: str | None) -> list[str]:
             f"promotion makes up for: {error.summary}"
         ]
     return []
+
+
+def _with_descriptions(name: str, info: ModelInfo, built: Built) -> list[str]:
+    """Say on MLflow's pages what was registered; a warning when that failed."""
+    version = int(info.registered_model_version or 0)
+    problem = describe(
+        name,
+        version,
+        of_version=version_description(name, version, built.manifest, built.digest),
+        of_model=model_description(name),
+    )
+    if not problem:
+        return []
+    return [f"{name} {version} has no description on MLflow's pages: {problem}"]
 
 
 def _this_module() -> Any:

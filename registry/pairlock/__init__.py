@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pairlock.auditing.acts import audit
     from pairlock.auditing.result import Audit
     from pairlock.carrying import Carried, export_packages, import_packages
+    from pairlock.catalog.runs import LoggedRun
     from pairlock.comparing.difference import Difference
     from pairlock.comparing.diffing import diff
     from pairlock.errors import (
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     )
     from pairlock.pulling import Pulled, pull
     from pairlock.receipts import Receipt, receipt
+    from pairlock.report.recording import log_audit
     from pairlock.standing.tracing import Lineage, lineage
     from pairlock.verification import Verification, verify
 
@@ -83,6 +85,7 @@ __all__ = [
     "InvalidInputError",
     "Lineage",
     "LoggedPackage",
+    "LoggedRun",
     "NotFoundError",
     "PairlockError",
     "Plan",
@@ -111,6 +114,7 @@ __all__ = [
     "index",
     "lineage",
     "load",
+    "log_audit",
     "log_model",
     "plan_promotion",
     "profile",
@@ -134,6 +138,8 @@ _ELSEWHERE = {
     "Profile": "pairlock.profiling",
     "diff": "pairlock.comparing.diffing",
     "lineage": "pairlock.standing.tracing",
+    "LoggedRun": "pairlock.catalog.runs",
+    "log_audit": "pairlock.report.recording",
     "Pulled": "pairlock.pulling",
     "audit": "pairlock.auditing.acts",
     "evaluate": "pairlock.evaluation.evaluating",

@@ -16,9 +16,11 @@ from pairlock.auditing.rules import BasePlace, Known, in_order, judge
 from pairlock.catalog import DIGEST_TAG
 from pairlock.errors import ErrorKind, Finding
 from pairlock.evaluation.recorded import Measured
+from pairlock.index import Stamp, StampedIndex
 from pairlock.inventory import (
     ForeignFacts,
     Inventory,
+    PackageFacts,
     PackageState,
     VersionFacts,
 )
@@ -230,8 +232,88 @@ def sent_adapters(registry: Inventory) -> Inventory:
     return registry
 
 
+def index(package: PackageFacts | str, uri: str, **changes: Any) -> StampedIndex:
+    """An index that was built with a package, or with one that nobody has."""
+    known = None if isinstance(package, str) else package
+    facts: dict[str, Any] = {
+        "document_space": known.spaces.document if known else digest(f"space {package}"),
+        "package_digest": known.digest if known else digest(str(package)),
+        "uri": uri,
+        "kind": known.kind.value if known else "full",
+        "dimension": 32,
+        "base_uri": None,
+        "stamped_at": "2026-01-02T03:04:05+00:00",
+    }
+    return StampedIndex(place="storage", stamp=Stamp(**(facts | changes)))
+
+
+def indexed(index: StampedIndex, found: Inventory | None = None) -> Judged:
+    """A registry beside which somebody names an index."""
+    return found or clean(), replace(KNOWN, indexes=(index,))
+
+
+def indexed_version(name: str, number: int, **changes: Any) -> Judged:
+    """An index that was built with a version of the clean registry."""
+    own = next(one for one in clean().versions() if (one.name, one.version) == (name, number))
+    assert own.package is not None
+    return indexed(index(own.package, **({"uri": own.uri} | changes)))
+
+
 CASES = [
     Case("nothing", clean),
+    # indexes
+    Case(
+        "an index of a package that nobody has",
+        lambda: indexed(index("other", "models:/elsewhere/1")),
+        {(C.INDEX_UNKNOWN_VERSION, None, None): ERROR},
+    ),
+    Case(
+        "an index of a version that is gone",
+        lambda: indexed(index("other", "models:/support/9")),
+        {(C.INDEX_UNKNOWN_VERSION, "support", None): ERROR},
+    ),
+    Case(
+        "an index of a version that was made again",
+        lambda: indexed(index("other", "models:/support/4")),
+        one(C.INDEX_UNKNOWN_VERSION, ERROR, "support", 4),
+    ),
+    Case(
+        "an index of a package that is gone, another is in its space",
+        lambda: indexed(
+            index("other", "models:/minilm/9", document_space=digest("space minilm 2"))
+        ),
+        {(C.INDEX_UNKNOWN_VERSION, "minilm", None): WARNING},
+    ),
+    Case(
+        "an index of a package that was not read, in a registry that was not read to its end",
+        lambda: indexed(index("other", "models:/x/1"), replace(clean(), complete=False)),
+    ),
+    Case("an index of the version in production", lambda: indexed_version("minilm", 1)),
+    Case("an index of an adapter in no stage", lambda: indexed_version("support", 3)),
+    Case(
+        "an index of a version by another name",
+        lambda: indexed_version("minilm", 1, uri="models:/old-name/7"),
+    ),
+    Case(
+        "an index in a space of no stage",
+        lambda: indexed_version("minilm", 2),
+        one(C.INDEX_FOREIGN_SPACE, WARNING, "minilm", 2),
+    ),
+    Case(
+        "an index of a model that has no stages",
+        lambda: indexed(
+            index(full("alone"), "models:/alone/1"),
+            replace(
+                clean(),
+                models=(*clean().models, model("alone", [version("alone", 1, full("alone"))])),
+            ),
+        ),
+    ),
+    Case(
+        "an index whose stamp names another space than its version's",
+        lambda: indexed_version("minilm", 1, document_space=digest("space minilm 2")),
+        one(C.INDEX_FOREIGN_SPACE, ERROR, "minilm", 1),
+    ),
     # bases
     Case(
         "base deleted",

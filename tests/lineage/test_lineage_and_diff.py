@@ -100,6 +100,34 @@ def document(*arguments: object) -> tuple[int, Any]:
     return found.exit_code, json.loads(found.stdout)
 
 
+def test_an_audit_compares_the_indexes_that_are_named(here: Shop) -> None:
+    """They are in the JSON and on the page; one whose version is in a stage is nothing to find."""
+    code, data = document("audit", "--index", here.index, "--code", "index-unknown-version")
+    assert (code, data["findings"]) == (0, [])
+    (found,) = data["indexes"]
+    assert (found["place"], found["stamp"]["uri"]) == (str(here.index), "models:/support/2")
+    assert data["options"]["indexes"] == [str(here.index)]
+    page = run("audit", "--index", here.index, "--format", "html").stdout
+    assert 'class="node index' in page
+    assert str(here.index) in page
+    assert "1 stamp compared" in run("audit", "--index", here.index).stdout
+
+
+def test_an_audit_misses_what_an_index_was_built_with(shop: Shop, mine: Registry) -> None:
+    """Deleted, it is said of the index, in its place; the base is in its space, and can ask it."""
+    mine.client.delete_model_version("support", "2")
+    found = pairlock.audit(indexes=[shop.index], codes=["index-unknown-version"])
+    (one,) = found.findings
+    assert (one.model, one.place, one.severity.value) == ("support", str(shop.index), "warning")
+    assert "models:/base/1" in one.found
+
+
+def test_an_index_that_is_not_there_is_no_clean_audit(here: Shop, tmp_path: Path) -> None:
+    """It ends with 3 before anything is audited."""
+    found = run("audit", "--index", tmp_path / "nothing")
+    assert (found.exit_code, found.stdout) == (3, "")
+
+
 def test_lineage_of_a_real_base_reaches_its_indexes(here: Shop) -> None:
     """From a base down to the stage and the index of the adapter on it, in all three formats."""
     arguments = ("lineage", "models:/base/1", "--index", here.index)

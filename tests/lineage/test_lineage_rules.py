@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from pairlock.errors import ErrorKind, Finding, InvalidInputError, NotFoundError
+from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory, PackageState
 from pairlock.manifest import BaseOrigin
 from pairlock.plain_text import columns_of, printable, wrapped
-from pairlock.standing.building import StampedIndex, build_graph
+from pairlock.standing.building import build_graph
 from pairlock.standing.drawing import draw_down, draw_up
 from pairlock.standing.graph import By, Condition, EdgeKind, Graph
 from pairlock.standing.losing import Loss, what_breaks

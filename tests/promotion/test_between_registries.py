@@ -195,6 +195,7 @@ def test_package_and_base_arrive_as_they_were(here: Registry, other: str, tmp_pa
     assert version.tags["pairlock.origin.uri"] == ADAPTER
     assert version.tags["pairlock.profile.cpu.float32"] == '{"a": 1}'
     assert version.tags["pairlock.evaluation.0123"] == '{"b": 2}'
+    assert f"models:/support/{version.version}" in version.description
     counted = logged_models(other)
     with pytest.raises(AlreadyExistsError):
         send("support", 1, to="production", to_registry=other)

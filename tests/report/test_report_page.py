@@ -15,14 +15,17 @@ from urllib.parse import unquote
 
 import pytest
 
-from pairlock.auditing.codes import FACTS, Code
+from pairlock.auditing.codes import FACTS, Code, Severity
 from pairlock.auditing.findings import AuditFinding
+from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory
 from pairlock.report.content import MAX_DRAWN, content_of
 from pairlock.report.drawing import BOX_HEIGHT, BOX_WIDTH, draw
 from pairlock.report.page import page
 from pairlock.standing.building import build_graph
+from pairlock.standing.graph import NodeKind
 from support.inventories import adapter, full, inventory, ledger, model, version
+from support.lineages import index
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -165,6 +168,25 @@ def test_of_a_large_registry_what_matters_is_drawn() -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which no Python package brings")
+def test_an_index_leads_to_its_version_and_shows_what_was_found() -> None:
+    """Its box is as bad as its finding, and is drawn also where most boxes are left out."""
+    found = registry(adapters=MAX_DRAWN + 50)
+    version = next(one for one in found.versions() if one.uri == "models:/support/2")
+    assert version.package is not None
+    stamp = index(HOSTILE, version.uri, "x").stamp
+    built = replace(stamp, package_digest=version.package.digest)
+    one = replace(
+        finding(text=HOSTILE), code=Code.INDEX_FOREIGN_SPACE, severity=Severity.WARNING, version=2
+    )
+    graph = build_graph(found, [StampedIndex(place=HOSTILE, stamp=built)])
+    content = content_of(found, [one], graph)
+    (box,) = [node for node in content.nodes if node.box.node.kind is NodeKind.INDEX]
+    assert (box.target, box.worst) == ("version:support/2", Severity.WARNING)
+    parsed = Page(page(found, [one], graph))
+    assert [tag for tag, _ in parsed.elements].count("script") == 1
+    assert any("index" in classes.split() for classes in parsed.values("class"))
+
+
 @pytest.mark.parametrize("name", ["support", HOSTILE])
 def test_a_browser_runs_the_page(name: str, tmp_path: Path) -> None:
     """Its own script runs, opens what the address names, and nothing else runs."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pairlock.catalog import DIGEST_TAG
-from pairlock.index import Stamp
+from pairlock.index import Stamp, StampedIndex
 from pairlock.inventory import (
     Inventory,
     LedgerFacts,
@@ -19,7 +19,6 @@ from pairlock.inventory import (
 )
 from pairlock.ledger import Held, State
 from pairlock.manifest import BaseOrigin, Kind, Spaces
-from pairlock.standing.building import StampedIndex
 
 
 def sha(text: str) -> str:

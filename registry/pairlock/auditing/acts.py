@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pairlock.auditing.baseline_files import read_baseline_file
 from pairlock.auditing.filters import Filters, named_models, selected_versions
 from pairlock.auditing.result import Audit, AuditOptions, assemble
 from pairlock.errors import ErrorKind, NotFoundError
+from pairlock.index import stamped_indexes
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
 
@@ -28,6 +30,7 @@ def audit(
     golden: bool = False,
     policy: str | Path | None = None,
     allow: Iterable[str] = (),
+    indexes: Iterable[str | Path] = (),
     jobs: int | None = None,
     remembered: bool = True,
     progress: Progress = SILENT,
@@ -52,6 +55,8 @@ def audit(
         policy: the policy's file, by which holders of stages are judged; else as
             `pairlock.promote` finds it.
         allow: classes of other packages that may run, for `golden`; as `pairlock.load`.
+        indexes: folders of stamped indexes, as `pairlock.index.read` takes them. Nothing in a
+            registry says which indexes were built with it.
         jobs: how many requests at once; None: a number that suits most stores.
         remembered: use what an earlier audit on this machine read of versions that did not change.
         progress: told about the work.
@@ -64,22 +69,27 @@ def audit(
     Raises:
         InvalidInputError: a filter, the baseline or the policy cannot be.
         FormatError: the policy cannot be read.
-        NotFoundError: there is no model of a name.
+        NotFoundError: there is no model of a name; an index is not there, or not stamped.
         UnavailableError: the registry cannot be reached at all.
         StorageError: the baseline cannot be read.
+        PairlockError: every other reason why an index's stamp cannot be read.
     """
     from pairlock.auditing.auditing import judge_inventory
 
+    began = time.monotonic()
     filters = Filters.of(
         models=models, stages=stages, bases=bases, kinds=kinds, codes=codes, severity=severity
     )
     accepted = None if baseline is None else read_baseline_file(Path(baseline))
+    named = tuple(indexes)
+    stamped = stamped_indexes(named)
     options = AuditOptions(
         filters=filters,
         deep=deep,
         golden=golden,
         policy=None if policy is None else str(policy),
         baseline=None if baseline is None else str(baseline),
+        indexes=tuple(map(str, named)),
     )
     inventory = _look(options, jobs=jobs, remembered=remembered, progress=progress, stop=stop)
     versions = selected_versions(inventory, filters)
@@ -90,9 +100,11 @@ def audit(
         golden=golden,
         wanted=lambda version: (version.name, version.version) in versions,
         allow=allow,
+        indexes=stamped,
         progress=progress,
     )
-    return assemble(inventory, findings, options=options, baseline=accepted)
+    found = assemble(inventory, findings, options=options, baseline=accepted, indexes=stamped)
+    return replace(found, seconds=time.monotonic() - began)
 
 
 def _look(

@@ -13,6 +13,7 @@ from pairlock.auditing.golden import recompute
 from pairlock.auditing.rules import in_order, judge
 from pairlock.auditing.rules.view import View
 from pairlock.config import Settings, current_settings
+from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
 
@@ -26,6 +27,7 @@ def judge_inventory(
     golden: bool = False,
     wanted: Callable[[VersionFacts], bool] = lambda _version: True,
     allow: Iterable[str] = (),
+    indexes: Iterable[StampedIndex] = (),
     progress: Progress = SILENT,
 ) -> tuple[AuditFinding, ...]:
     """Find everything that is wrong in a registry, or is going to be. Nothing is changed.
@@ -40,6 +42,7 @@ def judge_inventory(
         golden: whether golden vectors are recomputed, once for each package.
         wanted: which versions' golden vectors; all.
         allow: as `pairlock.load`, for `golden`.
+        indexes: stamped indexes, compared with the registry.
         progress: told about the work.
 
     Returns:
@@ -60,6 +63,7 @@ def judge_inventory(
         deep=deep,
         progress=progress,
     )
+    known = replace(known, indexes=tuple(indexes))
     beside = list(unknown)
     if deep:
         beside += damaged_copies(view, settings, progress=progress)

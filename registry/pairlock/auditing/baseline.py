@@ -33,6 +33,9 @@ _KEYS = ("fingerprint", "code", "model", "version", "reason", "until")
 NEED_EVERY_BYTE = frozenset({Code.PACKAGE_TAMPERED, Code.NOT_PROVED})
 """Codes of which the whole is only found where every byte is hashed."""
 
+OF_INDEXES = frozenset({Code.INDEX_UNKNOWN_VERSION, Code.INDEX_FOREIGN_SPACE})
+"""Of the indexes that are named. Which those were that an entry is about, it does not say."""
+
 NEED_VECTORS = frozenset({Code.GOLDEN, Code.NOT_PROVED})
 """Codes that are only found where vectors are recomputed."""
 
@@ -162,7 +165,11 @@ def codes_looked_for(*, complete: bool, deep: bool, golden: bool) -> frozenset[C
     """
     if not complete:
         return frozenset()
-    missed = (frozenset() if deep else NEED_EVERY_BYTE) | (frozenset() if golden else NEED_VECTORS)
+    missed = (
+        OF_INDEXES
+        | (frozenset() if deep else NEED_EVERY_BYTE)
+        | (frozenset() if golden else NEED_VECTORS)
+    )
     return frozenset(Code) - missed
 
 

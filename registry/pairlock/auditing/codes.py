@@ -68,6 +68,9 @@ class Code(StrEnum):
     IDENTICAL = "identical"
     SUPERSEDED = "superseded"
     NEVER_PROFILED = "never-profiled"
+    # indexes
+    INDEX_UNKNOWN_VERSION = "index-unknown-version"
+    INDEX_FOREIGN_SPACE = "index-foreign-space"
     # storage
     GC_WOULD_DELETE = "gc-would-delete"
     ORPHANED = "orphaned"
@@ -316,6 +319,20 @@ FACTS: Mapping[Code, CodeFacts] = MappingProxyType(
             "Never profiled",
             "The version holds a stage, and its device hints were never measured on a device.",
             "Run `pairlock profile` on the machine that serves it.",
+        ),
+        Code.INDEX_UNKNOWN_VERSION: _facts(
+            _ERROR,
+            "Index of an unknown version",
+            "The package that an index was built with is no registered version: nothing here "
+            "computes the vectors that it has to be asked with.",
+            "Register the package again, or make the index anew with a version that is in a stage.",
+        ),
+        Code.INDEX_FOREIGN_SPACE: _facts(
+            _WARNING,
+            "Index in another space",
+            "An index is in the document space of no version that is in a stage: whatever is "
+            "loaded by a stage is refused there.",
+            "Embed its documents again with the version in the stage, or retire the index.",
         ),
         Code.GC_WOULD_DELETE: _facts(
             _WARNING,

@@ -24,6 +24,7 @@ from pairlock.auditing.filters import (
 from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.rows import AuditRow, rows_of
 from pairlock.auditing.rules import in_order
+from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory
 
 SCHEMA = 1
@@ -47,6 +48,9 @@ class AuditOptions:
     baseline: str | None = None
     """The file of accepted findings."""
 
+    indexes: tuple[str, ...] = ()
+    """Folders of stamped indexes that were named."""
+
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON data."""
         return {
@@ -55,6 +59,7 @@ class AuditOptions:
             "golden": self.golden,
             "policy": self.policy,
             "baseline": self.baseline,
+            "indexes": list(self.indexes),
         }
 
 
@@ -121,8 +126,15 @@ class Audit:
     kept: tuple[BaselineEntry, ...] = field(repr=False)
     """Entries of the baseline that count, for what was not asked for or not looked at."""
 
+    indexes: tuple[StampedIndex, ...]
+    """Stamped indexes that were named, each with its stamp."""
+
     inventory: Inventory = field(repr=False)
     """The whole registry, as it was looked at."""
+
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took, judgement included. No document has it: they do not change by themselves.
+    """
 
     @property
     def at(self) -> str:
@@ -159,6 +171,7 @@ class Audit:
                 "expired": [entry.to_dict() for entry in self.expired],
                 "stale": [entry.to_dict() for entry in self.stale],
             },
+            "indexes": [index.to_dict() for index in self.indexes],
         }
 
 
@@ -168,6 +181,7 @@ def assemble(
     *,
     options: AuditOptions,
     baseline: Baseline | None = None,
+    indexes: Iterable[StampedIndex] = (),
 ) -> Audit:
     """Put an audit together.
 
@@ -175,6 +189,7 @@ def assemble(
         inventory: the whole registry.
         findings: everything that was found in it, in any order.
         options: what was asked for.
+        indexes: stamped indexes that were compared with it.
         baseline: what is accepted; by the day, in UTC, on which the inventory was taken.
     """
     filters = options.filters
@@ -209,6 +224,7 @@ def assemble(
         expired=settled.expired,
         stale=settled.stale,
         kept=(*(one.entry for one in aside), *settled.unjudged),
+        indexes=tuple(indexes),
         inventory=inventory,
     )
 

@@ -9,6 +9,7 @@ from pairlock.catalog.contents import (
     versions_by_digest,
 )
 from pairlock.catalog.database import ensure_database, sqlite_path
+from pairlock.catalog.descriptions import describe
 from pairlock.catalog.evidence import read_evidence, store_evidence
 from pairlock.catalog.location import DIGEST_TAG, Located
 from pairlock.catalog.registry import (
@@ -22,6 +23,7 @@ from pairlock.catalog.registry import (
     registry_unavailable,
     tracking_uri,
 )
+from pairlock.catalog.runs import LoggedRun, log_run, require_usable
 from pairlock.catalog.stages import (
     HEAD_TAG,
     LEDGER_TAG,
@@ -53,6 +55,7 @@ __all__ = [
     "HEAD_TAG",
     "LEDGER_TAG",
     "Located",
+    "LoggedRun",
     "MAX_TAG_CHARACTERS",
     "READY",
     "RegisteredModel",
@@ -61,6 +64,7 @@ __all__ = [
     "client",
     "delete_alias",
     "delete_model_tag",
+    "describe",
     "ensure_database",
     "ensure_registry",
     "fix_ledger_place",
@@ -69,12 +73,14 @@ __all__ = [
     "legacy_holders",
     "local_path",
     "locate",
+    "log_run",
     "logged_location",
     "reach_registry",
     "read_evidence",
     "registered_model",
     "registry_file",
     "registry_unavailable",
+    "require_usable",
     "set_alias",
     "set_model_tag",
     "sqlite_path",

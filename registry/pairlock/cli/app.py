@@ -137,6 +137,8 @@ def main() -> None:
     """Run the command line; the entry point `pairlock`."""
     # MLflow phones home otherwise, which no command here was asked to do
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # when a run ends MLflow prints its address to stdout, into the middle of a JSON document
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # MLflow's own default keeps a person waiting for minutes before a dead server is called dead
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")

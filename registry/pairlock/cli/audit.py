@@ -18,7 +18,9 @@ from pairlock.cli.options import AllowClass
 from pairlock.cli.output import Format, Output
 from pairlock.cli.stage_options import DryRun, PolicyFile
 from pairlock.cli.stopping import stoppable
-from pairlock.errors import ErrorKind, InvalidInputError
+from pairlock.errors import ErrorKind, InvalidInputError, PairlockError
+from pairlock.plain_text import printable
+from pairlock.progress import Progress
 
 if TYPE_CHECKING:
     from pairlock.auditing.result import Audit
@@ -107,10 +109,29 @@ def audit(
     ] = False,
     policy: PolicyFile = None,
     allow_class: AllowClass = None,
+    index: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The folder of a stamped index, to be compared with the registry. May be given "
+            "several times.",
+            show_default=False,
+        ),
+    ] = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Do what is safe about findings, then audit again.")
     ] = False,
     dry_run: DryRun = False,
+    log_run: Annotated[
+        bool,
+        typer.Option("--log-run", help="Log the audit as an MLflow run, with its report page."),
+    ] = False,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            help="The experiment for --log-run. It is made when it is not there.",
+            show_default="pairlock-audit",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="How many requests and processes at once.", show_default=False),
@@ -125,6 +146,14 @@ def audit(
     writing = _writing(write_baseline, reason, until, fix=fix)
     if dry_run and not fix:
         raise _usage("--dry-run without --fix", "an audit without --fix changes nothing")
+    if experiment is not None and not log_run:
+        raise _usage("--experiment without --log-run", "give both")
+    if log_run:
+        from pairlock.catalog import require_usable
+        from pairlock.report import EXPERIMENT
+
+        experiment = EXPERIMENT if experiment is None else experiment
+        require_usable(experiment)  # before the work, not after it
     console = Output(Format.JSON if format is AuditFormat.JSON else Format.HUMAN)
     progress = console.progress()
 
@@ -142,6 +171,7 @@ def audit(
                 golden=golden,
                 policy=policy,
                 allow=allow_class or (),
+                indexes=index or (),
                 jobs=jobs,
                 remembered=not no_memory,
                 progress=progress,
@@ -153,12 +183,15 @@ def audit(
     if fix:
         found, fixes = _fixed(found, looked, console, dry_run=dry_run)
     _write(found, format, output, fixes)
+    status = _status(found, fail_on)
     if writing is not None and found.complete:
         _accept(found, *writing, console)
-        return exit_codes.DONE
-    if writing is not None:
+        status = exit_codes.DONE
+    elif writing is not None:
         console.say("no baseline was written: the audit is not complete")
-    return _status(found, fail_on)
+    if experiment is not None:
+        return _log(found, experiment, status, progress) or status
+    return status
 
 
 def _status(found: Audit, fail_on: FailOn) -> int:
@@ -183,6 +216,27 @@ def _write(
     if format is not AuditFormat.TABLE:
         print(document(found, AuditFormat.TABLE), end="")
     print(f"written to {output}", file=sys.stderr)
+
+
+def _log(found: Audit, experiment: str, status: int, progress: Progress) -> int:
+    """Log the audit as a run. It was written before, so that nothing here takes it away.
+
+    Both go to stderr, whatever the format: stdout has one document.
+
+    Returns:
+        The exit status for why it could not be logged; 0 when it was.
+    """
+    from pairlock.report import log_audit
+
+    sys.stdout.flush()
+    try:
+        run = log_audit(found, experiment=experiment, exit_status=status, progress=progress)
+    except PairlockError as error:
+        Output(Format.HUMAN).error(error)
+        return exit_codes.exit_code(error)
+    where = f"run {run.run_id} of the experiment {printable(run.experiment)}"
+    print(f"logged as {where}" + (f": {run.url}" if run.url else ""), file=sys.stderr)
+    return exit_codes.DONE
 
 
 def _fixed(

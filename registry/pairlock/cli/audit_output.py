@@ -117,6 +117,8 @@ def _end(audit: Audit) -> Iterator[tuple[str, str]]:
     shown = f"{counted(summary.versions, 'version')} of {counted(summary.models, 'model')}"
     yield "shown", ": ".join([shown, *_counted(summary.kinds)])
     yield from (("in stages", text) for text in _counted(summary.stages))
+    if audit.indexes:
+        yield "indexes", f"{counted(len(audit.indexes), 'stamp')} compared"
     yield "found", ", ".join(found) or "nothing"
     if summary.accepted:
         yield "accepted", f"{summary.accepted}, by {audit.options.baseline}"

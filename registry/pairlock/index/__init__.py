@@ -8,6 +8,7 @@ See `docs/index-guard.md`. Importing this imports neither LlamaIndex nor a vecto
 """
 
 from pairlock.index.acts import check, read, stamp
+from pairlock.index.stamped import StampedIndex, stamped_indexes
 from pairlock.index.stamps import Stamp
 
-__all__ = ["Stamp", "check", "read", "stamp"]
+__all__ = ["Stamp", "StampedIndex", "check", "read", "stamp", "stamped_indexes"]

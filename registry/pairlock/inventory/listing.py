@@ -130,7 +130,7 @@ class Lister:
             return
         yield [
             one
-            for data in self._before["versions"]
+            for data in self._before.get("versions", ())
             if (one := _version(data)).name in models and one.name not in changed
         ]
         yield from versions_of(changed)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pairlock.auditing.baseline import OF_INDEXES
 from pairlock.auditing.codes import Severity
 from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.versions import Holding, holdings
@@ -138,7 +139,7 @@ def content_of(
         models=models,
         stages=tuple(sorted({stage for entry in entries.values() for stage in entry.stages})),
         drawing=drawing,
-        nodes=_nodes(drawing, drawn, entries),
+        nodes=_nodes(drawing, drawn, entries, findings),
         lines=drawing.lines,
         outline=outline,
         left_out=len(graph.nodes) - len(drawn.nodes),
@@ -203,6 +204,7 @@ def _drawn(graph: Graph, entries: Mapping[str, VersionEntry]) -> Graph:
         node.id
         for node in graph.nodes.values()
         if node.condition.is_bad
+        or node.kind is NodeKind.INDEX
         or (node.id in entries and (entries[node.id].stages or entries[node.id].worst))
     }
     near = {edge.target for edge in graph.edges if edge.source in matters}
@@ -215,9 +217,16 @@ def _drawn(graph: Graph, entries: Mapping[str, VersionEntry]) -> Graph:
 
 
 def _nodes(
-    drawing: Drawing, graph: Graph, entries: Mapping[str, VersionEntry]
+    drawing: Drawing,
+    graph: Graph,
+    entries: Mapping[str, VersionEntry],
+    findings: Sequence[AuditFinding],
 ) -> tuple[NodeEntry, ...]:
     numbers = {box.node.id: f"node-{index}" for index, box in enumerate(drawing.boxes)}
+    of_indexes: defaultdict[str, list[AuditFinding]] = defaultdict(list)
+    for finding in findings:
+        if finding.code in OF_INDEXES:
+            of_indexes[finding.place].append(finding)
     near: defaultdict[str, list[str]] = defaultdict(list)
     for edge in graph.edges:
         near[edge.source].append(numbers[edge.target])
@@ -232,6 +241,8 @@ def _nodes(
         ]
         target = entry or (entries[held[0]] if held else None)
         worst = entry.worst if entry is not None else None
+        if box.node.kind is NodeKind.INDEX:
+            worst = worst_of(of_indexes[box.node.title])
         if box.node.condition.is_bad:
             worst = Severity.ERROR
         found.append(

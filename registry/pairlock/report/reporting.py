@@ -19,5 +19,5 @@ def report_page(audit: Audit) -> str:
         An HTML document that needs nothing but itself.
     """
     inventory = audit.inventory
-    graph = build_graph(inventory, gone=gone_folders(inventory))
+    graph = build_graph(inventory, audit.indexes, gone=gone_folders(inventory))
     return page(inventory, audit.findings, graph, manifests=read_manifests(inventory))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pairlock.catalog import ARCHIVED, DIGEST_TAG, READY
 from pairlock.errors import PairlockError
-from pairlock.index import Stamp
+from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory, ModelFacts, PackageState, PinFacts, VersionFacts
 from pairlock.inventory.tags import digest_of, pin_of
 from pairlock.manifest import BaseOrigin
@@ -30,16 +30,6 @@ _ORIGINS = {
     BaseOrigin.HUB: "a hub snapshot",
     BaseOrigin.FOLDER: "a folder",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StampedIndex:
-    """An index whose stamp was read."""
-
-    place: str
-    """Where it is, for a person."""
-
-    stamp: Stamp
 
 
 def build_graph(

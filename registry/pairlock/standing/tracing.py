@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pairlock.errors import ErrorKind, InvalidInputError, PairlockError
-from pairlock.index import read
-from pairlock.index.places import find_places
-from pairlock.index.stamps import read_stamp
+from pairlock.index import stamped_indexes
 from pairlock.inventory import Inventory
 from pairlock.inventory.tags import pin_of
 from pairlock.inventory.taking import take
 from pairlock.manifest import BaseOrigin
 from pairlock.progress import SILENT, Progress
 from pairlock.references import FolderReference, parse_reference
-from pairlock.standing.building import StampedIndex, build_graph
+from pairlock.standing.building import build_graph
 from pairlock.standing.drawing import draw_down, draw_sentence, draw_up
 from pairlock.standing.graph import Condition, Edge, Graph, Node
 from pairlock.standing.losing import Loss, what_breaks
@@ -166,7 +164,7 @@ def lineage(
             done="nothing was looked up",
             hint="leave it out to see everything",
         )
-    stamped = [one for place in indexes for one in _stamped(place)]
+    stamped = stamped_indexes(indexes)
     inventory = take(progress=progress, stop=stop)
     graph = build_graph(inventory, stamped, gone=gone_folders(inventory))
     roots = find_roots(graph, inventory, target)
@@ -193,20 +191,6 @@ def _worst(trees: Iterable[Branch]) -> Condition:
     found = {worst(tree) for tree in trees}
     order = (Condition.MISSING, Condition.CHANGED, Condition.UNKNOWN)
     return next((one for one in order if one in found), Condition.SOUND)
-
-
-def _stamped(folder: str | Path) -> list[StampedIndex]:
-    """Every index in a folder; each was built with one version."""
-    found = []
-    places = find_places(folder)
-    for place in places:
-        stored = place.read()
-        if stored is None:
-            read(folder)  # says what is missing
-            continue
-        where = str(folder) if len(places) == 1 else place.name
-        found.append(StampedIndex(place=where, stamp=read_stamp(stored, where=place.name)))
-    return found
 
 
 def gone_folders(inventory: Inventory) -> frozenset[str]:

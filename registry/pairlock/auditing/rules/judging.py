@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pairlock.auditing.findings import AuditFinding
-from pairlock.auditing.rules import bases, packages, stages, storage, tags, versions
+from pairlock.auditing.rules import bases, indexes, packages, stages, storage, tags, versions
 from pairlock.auditing.rules.known import Known
 from pairlock.auditing.rules.view import View
 from pairlock.inventory import Inventory
 
-RULES = (bases.find, packages.find, stages.find, versions.find, storage.find, tags.find)
+RULES = (
+    bases.find,
+    packages.find,
+    stages.find,
+    versions.find,
+    indexes.find,
+    storage.find,
+    tags.find,
+)
 
 
 def judge(inventory: Inventory, known: Known) -> tuple[AuditFinding, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pairlock.errors import Finding
 from pairlock.evaluation.recorded import Measured
+from pairlock.index import StampedIndex
 from pairlock.policy import DEFAULT_POLICY, Policy
 
 Numbered = tuple[str, int]
@@ -46,6 +47,9 @@ class Known:
     bases: Mapping[tuple[str, str], BasePlace] = field(default_factory=dict)
     """Bases that are no registered version, by URI and tree digest, as far as they were looked
     at."""
+
+    indexes: tuple[StampedIndex, ...] = ()
+    """Stamped indexes that somebody named."""
 
     proved: frozenset[str] = frozenset()
     """Package digests whose golden vectors were recomputed now, and agree."""

@@ -15,12 +15,14 @@ from pairlock._bridge import flavor
 from pairlock.catalog import (
     READY,
     add_version,
+    describe,
     logged_location,
     read_evidence,
     unregistered_copies,
     versions_by_digest,
 )
 from pairlock.config import Settings, current_settings
+from pairlock.describing import model_description, version_description
 from pairlock.errors import (
     ConflictError,
     ErrorKind,
@@ -169,7 +171,16 @@ def _deliver(plan: SendPlan, copy: Copy, settings: Settings, progress: Progress)
                 model_id = flavor().store_copy(
                     package, page, name=copy.name, tags=tags, progress=progress
                 )
-            there = f"models:/{copy.name}/{add_version(copy.name, model_id, tags | evidence)}"
+            version = add_version(copy.name, model_id, tags | evidence)
+            describe(  # a courtesy: the version is whole without
+                copy.name,
+                version,
+                of_version=version_description(
+                    copy.name, version, package.manifest, package.digest
+                ),
+                of_model=model_description(copy.name),
+            )
+            there = f"models:/{copy.name}/{version}"
     with using(plan.destination):
         _prove(there, copy.package_digest, settings, progress)
     return Delivered(uri=there, package_digest=copy.package_digest, copied=copied)

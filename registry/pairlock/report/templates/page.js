@@ -38,9 +38,9 @@
     shown.textContent = any ? `${count} of ${rows.length} shown` : "";
   };
 
-  const reveal = () => {
+  const reveal = (hash) => {
     let id;
-    try { id = decodeURIComponent(location.hash.slice(1)); } catch { return; }
+    try { id = decodeURIComponent(hash.slice(1)); } catch { return; }
     const target = id && document.getElementById(id);
     if (!target) return;
     if (target.hidden) { form.reset(); apply(); }
@@ -62,13 +62,16 @@
       node.addEventListener(start, () => mark(node, true));
       node.addEventListener(end, () => mark(node, false));
     }
-    // a second click on the same box leads there again
-    node.addEventListener("click", () => setTimeout(reveal));
   }
+  // MLflow shows the page in a frame in which no link leads anywhere; and a second click on the same one leads there again
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (link) setTimeout(() => reveal(link.getAttribute("href")));
+  });
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(apply));
-  addEventListener("hashchange", reveal);
+  addEventListener("hashchange", () => reveal(location.hash));
   addEventListener("keydown", (event) => {
     if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {
       event.preventDefault();
@@ -79,5 +82,5 @@
     for (const details of document.querySelectorAll(".model > details, #outline")) details.open = true;
   });
   filter.hidden = false;
-  reveal();
+  reveal(location.hash);
 })();
