@@ -428,7 +428,12 @@ CASES = [
     # packages
     Case(
         "package gone",
-        lambda: support(3, package=None, package_state=PackageState.MISSING),
+        lambda: support(
+            3,
+            package=None,
+            package_state=PackageState.MISSING,
+            findings=(wrong(ErrorKind.MANIFEST_MISSING, "pairlock.json"),),
+        ),
         one(C.PACKAGE_MISSING, ERROR, "support", 3),
     ),
     Case(
@@ -438,7 +443,12 @@ CASES = [
     ),
     Case(
         "manifest unreadable",
-        lambda: support(3, package=None, package_state=PackageState.UNREADABLE),
+        lambda: support(
+            3,
+            package=None,
+            package_state=PackageState.UNREADABLE,
+            findings=(wrong(ErrorKind.MANIFEST_INVALID, "$.files"),),
+        ),
         one(C.PACKAGE_UNREADABLE, ERROR, "support", 3),
     ),
     Case(

@@ -100,9 +100,7 @@ def _remake(case: Case, base: Version, package: Package | None) -> None:
         client.delete_registered_model(base.name)
         client.create_registered_model(base.name)
         tags = {} if package is None else package.tags
-        client.create_model_version(
-            base.name, logged.location, tags=tags, model_id=logged.model_id
-        )
+        client.create_model_version(base.name, logged.location, tags=tags, model_id=logged.model_id)
         case.site.sql(
             "UPDATE model_versions SET source = ? WHERE name = ?",
             f"models:/{logged.model_id}",
@@ -295,7 +293,9 @@ def not_in_stage(case: Case) -> None:
 
 def unpinned(case: Case) -> None:
     """A PEFT adapter that another flavor logged."""
-    flavor = case.random.choice(["transformers", "peft", "python_function", "sentence_transformers"])
+    flavor = case.random.choice(
+        ["transformers", "peft", "python_function", "sentence_transformers"]
+    )
     inner = case.random.choice(["", "peft/", "model/adapter/"])
     config = b'{"base_model_name_or_path": "acme/minilm", "peft_type": "LORA"}'
     if case.planted:
@@ -342,5 +342,3 @@ def unregistered(case: Case) -> None:
         adapter = case.adapter(pin, alone=True)
         why = "every byte is asked for, and the snapshot is not on this machine"
         case.beside(Code.BASE_MISSING, adapter, pin.uri, why=why, audits={DEEP})
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from pairlock.auditing.codes import Code
@@ -39,6 +40,8 @@ def missing(case: Case) -> None:
         case.then(site.remove, place, "pairlock.json")
     elif way in {"elsewhere", "moved"}:
         there = f"{site.root}/{'moved' if way == 'moved' else 'nowhere'}/{case.name}"
+        if way == "elsewhere" and site.is_remote and case.either():
+            there = f"s3://no-such-bucket-{case.random.randrange(10**9)}/{case.name}"
         if way == "moved":
             for path, content in version.own.everything.items():
                 case.then(site.write, there, path, content)
@@ -88,10 +91,7 @@ def tampered(case: Case) -> None:
         ways += ["link"]
     way = case.way(ways, ("same bytes", "touched", "other model"))
     site = case.site
-    if way == "held manifest":
-        version = case.held(case.random.choice(STAGES))
-    else:
-        version = case.any()
+    version = case.held(case.random.choice(STAGES)) if way == "held manifest" else case.any()
     path = case.file(version)
     content = version.own.files[path]
     place = version.location
@@ -188,15 +188,13 @@ def unreachable(case: Case) -> None:
     version = case.any()
     ways = ["scheme"]
     if site.is_remote:
-        ways += ["bucket", "host"]
+        ways += ["host"]
     else:
         ways += ["loop", "long"]
     way = case.way(ways, ("link", "as it is") if not site.is_remote else ("slash", "as it is"))
     place = version.location
     if way == "scheme":
         place = f"gs://acme-models/{case.name}"
-    elif way == "bucket":
-        place = f"s3://no-such-bucket-{case.random.randrange(10**9)}/{case.name}"
     elif way == "host":
         place = f"mlflow-artifacts://127.0.0.1:1/api/2.0/mlflow-artifacts/artifacts/{case.name}"
     elif way == "loop":
@@ -336,7 +334,9 @@ def not_proved(case: Case) -> None:
     way = case.way(("class", "incomplete", "base"), ("class", "full"))
     place = "golden vectors"
     kind = "custom" if way == "class" else case.random.choice(["linear", "two_layer", "peft"])
-    base = case.base(package=case.full(whole=True)) if way == "base" else _whole_base(case)
+    base = _whole_base(case)
+    if way == "base":
+        base = case.base(package=case.full(whole=True).changed(_own_file("payload/model/own.txt")))
     if way == "full":
         package = case.full(whole=True)
     else:
@@ -349,9 +349,11 @@ def not_proved(case: Case) -> None:
         package = package.changed(rename)
     else:
         case.allow.add(GATED)
+    gone = "payload/own.txt"
+    if way == "incomplete":
+        package = package.changed(_own_file(gone))
     version = case.site.version(case.name, package)
     if way == "incomplete":
-        gone = case.file(version)
         case.then(case.site.remove, version.location, gone)
         why = "it cannot be loaded without the file"
         case.beside(Code.PACKAGE_INCOMPLETE, version, gone, why=why)
@@ -359,6 +361,15 @@ def not_proved(case: Case) -> None:
         case.delete(base)
         case.beside(Code.BASE_MISSING, version, base.uri, why="it cannot be loaded without it")
     case.finds(version, place, audits={GOLDEN})
+
+
+def _own_file(path: str) -> Callable[[Document, Files], None]:
+    """Puts a file into a package that no other has: a cache cannot have it from elsewhere."""
+
+    def change(document: Document, files: Files) -> None:
+        files[path] = document["provenance"]["source"].encode()
+
+    return change
 
 
 def cached(case: Case) -> None:

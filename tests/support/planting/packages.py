@@ -24,6 +24,14 @@ from pairlock.manifest import MANIFEST_NAME
 EXAMPLE = Path(__file__).parents[3] / "mlruns.example"
 ADAPTERS = ("linear", "two_layer", "custom", "peft")
 _MODEL = "payload/model/"
+_NOT_NEEDED = {
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+"""What a small package goes without, for files cost most of the time."""
+
 _LEFT_OUT = {MANIFEST_NAME, "conda.yaml", "python_env.yaml", "requirements.txt"}
 
 Files = dict[str, bytes]
@@ -137,11 +145,12 @@ def package(kind: str, mark: str, *, base: Pinned | None = None, whole: bool = F
     document, files = copy.deepcopy(template.document), dict(template.files)
     provenance = document["provenance"]
     provenance["source"] = f"planted {mark}"
-    provenance["libraries"] |= installed_libraries()
+    provenance["libraries"] |= _installed()
     if not whole:
         files = {
             path: text if not path.startswith("payload/") else _bytes(f"{mark} {path}")
             for path, text in files.items()
+            if path.rpartition("/")[2] not in _NOT_NEEDED and not path.endswith("/config.json")
         }
         space = _space(mark)
         if kind == "full":
@@ -168,6 +177,11 @@ def foreign_files(flavor: str, others: Mapping[str, bytes]) -> Files:
     """A model that another flavor of MLflow's logged, by its small files."""
     text = f"artifact_path: model\nflavors:\n  {flavor}:\n    data: model\nmlflow_version: 3.17.2\n"
     return {"MLmodel": text.encode(), **others}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    return installed_libraries()
 
 
 def _bytes(mark: str) -> bytes:
@@ -203,5 +217,3 @@ def _templates() -> dict[str, Package]:
             if one.kind == kind and one.document["base"]["tree_digest"] == base["tree_digest"]
         )
     return templates
-
-

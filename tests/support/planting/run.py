@@ -92,6 +92,7 @@ def plant_and_audit(
     codes: Iterable[Code] = PLANTED,
     root: str | None = None,
     s3: Any = None,
+    template: Path | None = None,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> dict[Code, Tally]:
     """Plant, audit three times, and compare.
@@ -103,12 +104,13 @@ def plant_and_audit(
         codes: which.
         root: where the bytes go, `s3://bucket/prefix`; None for the folder.
         s3: a boto3 client, for S3.
+        template: as `Site`.
         tell: told what is being done.
 
     Returns:
         What became of each code.
     """
-    site = Site(folder, root=root, s3=s3)
+    site = Site(folder, root=root, s3=s3, template=template)
     with _environment(folder), active(site.uri):
         cases = [
             Case(site, code, number, planted=planted, seed=seed)
@@ -224,10 +226,13 @@ def _environment(folder: Path) -> Iterator[None]:
                 os.environ[name] = text
 
 
+HEADER = f"{'code':20} {'planted':>8} {'found':>8} {'missed':>8} {'invented':>8} {'on twins':>8}"
+
+
 def rows(tallies: Mapping[Code, Tally]) -> list[str]:
-    """One line for each code: planted, found, wrong place or code, invented, on twins."""
+    """One line for each code, as `HEADER` has it."""
     return [
-        f"{code.value:20} {one.planted:5} {one.found:6} {len(one.wrong):6} {len(one.invented):9}"
-        f" {len(one.on_twins):9}"
+        f"{code.value:20} {one.planted:8} {one.found:8} {len(one.wrong):8} {len(one.invented):8}"
+        f" {len(one.on_twins):8}"
         for code, one in tallies.items()
     ]

@@ -33,7 +33,6 @@ from pairlock.ledger import (
 )
 from pairlock.profiling import PROFILE_TAG
 from pairlock.stores.opening import open_store
-
 from support.planting.packages import Package
 
 START_MS = 1_700_000_000_000
@@ -119,12 +118,22 @@ class Site:
         folder: where the database goes; it is made.
         root: where the bytes go: a folder, or `s3://bucket/prefix`.
         s3: a boto3 client, for S3.
+        template: an empty registry to copy, for making one takes seconds; None to make one.
     """
 
-    def __init__(self, folder: Path, *, root: str | None = None, s3: Any = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        root: str | None = None,
+        s3: Any = None,
+        template: Path | None = None,
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         self.uri = f"sqlite:///{folder}/mlflow.db"
+        if template is not None:
+            shutil.copyfile(template / "mlflow.db", folder / "mlflow.db")
         ensure_database(self.uri)
         self.root = root or str(folder / "artifacts")
         self._s3 = s3
@@ -331,7 +340,11 @@ class Site:
         db.executemany(
             "INSERT INTO logged_model_tags (model_id, experiment_id, tag_key, tag_value)"
             " VALUES (?, ?, ?, ?)",
-            [(one.model_id, self.experiment, DIGEST_TAG, one.digest) for one in logged if one.digest],
+            [
+                (one.model_id, self.experiment, DIGEST_TAG, one.digest)
+                for one in logged
+                if one.digest
+            ],
         )
 
 

@@ -93,18 +93,14 @@ def behind(case: Case) -> None:
         # a process that was overtaken wrote an alias that is out of date, and noted it before
         text = notes.note_text([(stage, other.number)])
         case.then(site.client.set_registered_model_tag, model.name, notes.new_tag(), text)
-        case.then(
-            site.client.set_registered_model_alias, model.name, stage, str(other.number)
-        )
+        case.then(site.client.set_registered_model_alias, model.name, stage, str(other.number))
         case.finds(version, place, stage=stage)
     else:
         if way == "request":
             case.then(site.append, model, Act.REQUEST, stage, other)
         else:
             _act(case, model, stage, other)
-            case.then(
-                site.client.set_registered_model_alias, model.name, stage, str(other.number)
-            )
+            case.then(site.client.set_registered_model_alias, model.name, stage, str(other.number))
         case.then(site.set_head, model)
 
 
@@ -132,7 +128,17 @@ def _named(number: int) -> str:
 def broken(case: Case) -> None:
     """The ledger is not what was written."""
     way = case.way(
-        ("last gone", "one gone", "all gone", "byte", "cut", "swapped", "head", "stranger", "place"),
+        (
+            "last gone",
+            "one gone",
+            "all gone",
+            "byte",
+            "cut",
+            "swapped",
+            "head",
+            "stranger",
+            "place",
+        ),
         ("more", "beside", "rewritten"),
     )
     site = case.site
@@ -145,9 +151,7 @@ def broken(case: Case) -> None:
     if way == "more":
         other = site.version(model.name, case.full())
         _act(case, model, stage, other)
-        case.then(
-            site.client.set_registered_model_alias, model.name, stage, str(other.number)
-        )
+        case.then(site.client.set_registered_model_alias, model.name, stage, str(other.number))
         case.then(site.set_head, model)
         return
     if way == "beside":
@@ -201,9 +205,7 @@ def broken(case: Case) -> None:
             case.finds(model, _named(number + 2), audits={DEEP})  # it names another before it
     elif way == "head":
         digest = f"sha256:{case.random.randbytes(32).hex()}"
-        case.then(
-            site.client.set_registered_model_tag, model.name, HEAD_TAG, f"{last}:{digest}"
-        )
+        case.then(site.client.set_registered_model_tag, model.name, HEAD_TAG, f"{last}:{digest}")
         case.finds(model, _named(last))
     elif way == "stranger":
         # the ledger of another model
@@ -261,7 +263,11 @@ def gate(case: Case) -> None:
     if way in {"base", "bypassed"}:
         base = case.site.version(f"{case.name}-base", case.full())
         base.model.promote(other, base)
-    gates = [GateRecord(gate="pairing", outcome="bypassed", detail="we know")] if way == "bypassed" else []
+    gates = (
+        [GateRecord(gate="pairing", outcome="bypassed", detail="we know")]
+        if way == "bypassed"
+        else []
+    )
     make = case.full if base is None else lambda: case.adapter_package(base)
     version = case.site.version(case.name, make())
     version.model.promote(stage, version, gates=gates)
@@ -350,13 +356,9 @@ def policy(case: Case) -> None:
                 '{"stages":3}',
             ]
         )
-        case.then(
-            case.site.client.set_registered_model_tag, version.name, POLICY_TAG, text
-        )
+        case.then(case.site.client.set_registered_model_tag, version.name, POLICY_TAG, text)
     else:
         stages = dict(DEFAULT_POLICY.stages)
         stages["production"] = StagePolicy(approvals=case.random.randint(0, 3), min_age_hours=2.5)
         case.then(store_policy, version.name, Policy(stages))
     case.finds(version.model, "the policy in force")
-
-

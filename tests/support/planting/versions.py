@@ -227,5 +227,3 @@ def orphaned(case: Case) -> None:
 
         case.then(register)
     case.finds((None, None), logged.model_id)
-
-
