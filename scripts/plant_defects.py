@@ -22,6 +22,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 os.environ.update(
@@ -49,6 +50,7 @@ def main() -> int:
     parser.add_argument("--code", choices=[code.value for code in PLANTED], action="append")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore", FutureWarning)  # MLflow's, of its legacy stages
     codes = [Code(code) for code in arguments.code or PLANTED]
     is_right = True
     with tempfile.TemporaryDirectory() as name:
