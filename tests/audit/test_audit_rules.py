@@ -510,7 +510,12 @@ CASES = [
     # packages
     Case(
         "package gone",
-        lambda: support(3, package=None, package_state=PackageState.MISSING),
+        lambda: support(
+            3,
+            package=None,
+            package_state=PackageState.MISSING,
+            findings=(wrong(ErrorKind.MANIFEST_MISSING, "pairlock.json"),),
+        ),
         one(C.PACKAGE_MISSING, ERROR, "support", 3),
     ),
     Case(
@@ -520,7 +525,12 @@ CASES = [
     ),
     Case(
         "manifest unreadable",
-        lambda: support(3, package=None, package_state=PackageState.UNREADABLE),
+        lambda: support(
+            3,
+            package=None,
+            package_state=PackageState.UNREADABLE,
+            findings=(wrong(ErrorKind.MANIFEST_INVALID, "$.files"),),
+        ),
         one(C.PACKAGE_UNREADABLE, ERROR, "support", 3),
     ),
     Case(

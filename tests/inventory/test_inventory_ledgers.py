@@ -132,3 +132,24 @@ def test_a_tag_that_is_no_anchor(entries: Path, registry: Registry) -> None:
 
     assert found.findings
     assert found.entries == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_damaged_entry_is_named(entries: Path, damage: str, deep: bool) -> None:
+    """Whatever is wrong inside an entry's file, the finding says which entry it is."""
+    file = entries / "000000000001.json"
+    content = file.read_bytes()
+    file.write_bytes(content[:99] if damage == "cut" else content.replace(b"ada", b"eve"))
+
+    (finding,) = facts(deep=deep).findings
+    assert finding.place.startswith("entry 1 (entries/000000000001.json)")
+
+
+def test_a_head_without_a_place_names_the_tag(entries: Path, registry: Registry) -> None:
+    """Where nothing says where the ledger lies, the finding names the tag that should."""
+    assert entries.is_dir()
+    registry.client.delete_registered_model_tag("support", LEDGER_TAG)
+
+    (finding,) = facts().findings
+    assert finding.place == f"tag {LEDGER_TAG}"

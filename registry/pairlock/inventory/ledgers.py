@@ -30,7 +30,7 @@ def read_ledger(model: ListedModel, memory: Memory, *, deep: bool) -> LedgerFact
     recorded = model.tags.get(LEDGER_TAG)
     if recorded is None and HEAD_TAG not in model.tags:
         return None
-    place = recorded or ""
+    place = recorded or f"tag {LEDGER_TAG}"
     try:
         location = ledger_location(
             RegisteredModel(

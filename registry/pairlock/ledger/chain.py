@@ -64,12 +64,12 @@ def check_chain(
     findings = list(_gaps(files, anchor))
     for number, content in sorted(files.items()):
         if isinstance(content, PairlockError):
-            findings.extend(_unreadable(number, content))
+            findings.extend(unreadable_findings(number, content))
             continue
         try:
             sealed[number] = read_entry(content, where=entry_path(number))
         except PairlockError as error:
-            findings.extend(_unreadable(number, error))
+            findings.extend(unreadable_findings(number, error))
     for number, one in sealed.items():
         findings.extend(own_findings(number, one.entry, model, model_created_ms))
         if number - 1 in sealed:
@@ -136,7 +136,8 @@ def _gaps(files: Mapping[int, object], anchor: Anchor | None) -> Iterator[Findin
         yield missing_finding(expected, anchor.sequence, at_the_end=True)
 
 
-def _unreadable(number: int, error: PairlockError) -> Iterator[Finding]:
+def unreadable_findings(number: int, error: PairlockError) -> Iterator[Finding]:
+    """What is wrong with the file of an entry that could not be read, with the entry's name."""
     for finding in error.findings:
         yield Finding(
             kind=ErrorKind.LEDGER_BROKEN,

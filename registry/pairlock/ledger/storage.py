@@ -38,6 +38,7 @@ from pairlock.ledger.chain import (
     missing_finding,
     own_findings,
     sequence_of,
+    unreadable_findings,
 )
 from pairlock.ledger.document import MAX_ENTRY_BYTES, Sealed, read_entry, write_entry
 from pairlock.ledger.entry import Entry, Held
@@ -295,7 +296,12 @@ class Ledger:
         return self._read(sequence, content)
 
     def _read(self, sequence: int, content: bytes) -> Sealed:
-        found = read_entry(content, where=self._place(sequence))
+        try:
+            found = read_entry(content, where=self._place(sequence))
+        except (IntegrityError, FormatError) as error:
+            # which entry it is has to be in the findings, for they are all that some callers keep
+            error.findings = tuple(unreadable_findings(sequence, error))
+            raise
         self._demand(own_findings(sequence, found.entry, self._model, self._model_created_ms))
         return found
 

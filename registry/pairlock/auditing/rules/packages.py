@@ -79,7 +79,12 @@ def _of_state(version: VersionFacts, *, is_ours: bool) -> Iterator[AuditFinding]
 
 
 def _findings(version: VersionFacts) -> Iterator[Finding]:
-    """What is wrong with the files; that a tag has another digest is for the tags' rule to say."""
+    """What is wrong with the files; that a tag has another digest is for the tags' rule to say.
+
+    Where no manifest can be read no file can be wrong: what is found then is about the manifest.
+    """
+    if version.package_state is not PackageState.THERE:
+        return
     tag = version.tags.get(DIGEST_TAG)
     for finding in version.findings:
         if finding.kind is not ErrorKind.PACKAGE_DIGEST or tag not in {
