@@ -91,7 +91,11 @@ def audit(
         wanted=lambda version: (version.name, version.version) in versions,
         allow=allow,
         progress=progress,
+        stop=stop or (lambda: False),
     )
+    if inventory.complete and stop is not None and stop():
+        problem = "it was stopped when everything was looked at, and not all of it was judged"
+        inventory = replace(inventory, complete=False, problem=problem)
     return assemble(inventory, findings, options=options, baseline=accepted)
 
 

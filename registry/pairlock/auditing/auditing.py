@@ -27,6 +27,7 @@ def judge_inventory(
     wanted: Callable[[VersionFacts], bool] = lambda _version: True,
     allow: Iterable[str] = (),
     progress: Progress = SILENT,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[AuditFinding, ...]:
     """Find everything that is wrong in a registry, or is going to be. Nothing is changed.
 
@@ -41,6 +42,7 @@ def judge_inventory(
         wanted: which versions' golden vectors; all.
         allow: as `pairlock.load`, for `golden`.
         progress: told about the work.
+        stop: asked before everything that takes long; once it says True, that is left out.
 
     Returns:
         Every finding, the worst first, then by model, version, code and place.
@@ -59,9 +61,10 @@ def judge_inventory(
         policy=policy,
         deep=deep,
         progress=progress,
+        stop=stop,
     )
     beside = list(unknown)
-    if deep:
+    if deep and not stop():
         beside += damaged_copies(view, settings, progress=progress)
     if golden:
         found = recompute(
@@ -69,6 +72,7 @@ def judge_inventory(
             allow=settings.allowed_classes.union(allow),
             offline=settings.offline,
             progress=progress,
+            stop=stop,
         )
         known = replace(known, proved=found.proved)
         beside += found.findings
