@@ -417,6 +417,37 @@ def test_rows_that_slip_through_between_pages(
     assert deleted
 
 
+def test_a_row_that_slips_through_within_a_model(
+    copy: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that is deleted while the versions of one model are on two pages."""
+    from pairlock.catalog import listing
+
+    by_pages(monkeypatch)
+    place = str(copy.folder_of("models:/base/1"))
+    copy.client.create_registered_model("split")
+    for _ in range(6):
+        copy.client.create_model_version("split", place)
+    monkeypatch.setattr(listing, "_VERSIONS_AT_ONCE", 3)
+    real = listing.ask
+    pages: list[list[str]] = []
+
+    def asking(requested: str, method: str, *arguments: Any, **named: Any) -> Any:
+        page = real(requested, method, *arguments, **named)
+        if method == "search_model_versions" and "filter_string" not in named:
+            pages.append([one.name for one in page])
+            if pages[-1] == ["split"] * 3 and len(pages) == 3:
+                copy.client.delete_model_version("adapter", "1")
+        return page
+
+    monkeypatch.setattr(listing, "ask", asking)
+
+    found = facts_of(take(remembered=False)).keys()
+
+    assert pages[2] == ["split"] * 3
+    assert {f"models:/split/{number}" for number in range(1, 7)} <= found
+
+
 def test_a_version_deleted_meanwhile_is_not_there(
     copy: Registry, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
