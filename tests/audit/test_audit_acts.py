@@ -221,6 +221,16 @@ def test_golden_vectors_are_recomputed_once_for_each_package(
     assert loads == [rotten.uri, base.uri, first.uri, wrong.uri, gone.uri]
 
 
+def test_a_stop_loads_no_other_package(made: Registry) -> None:
+    """What was computed until then is kept, and nothing is said of the rest."""
+    with active(made.uri):
+        base, first = read_model("base", 1).versions[0], read_model("support", 1).versions[0]
+        turns = iter([False, True])
+        found = recompute([base, first], stop=lambda: next(turns))
+    assert base.package is not None
+    assert (found.findings, found.proved) == ((), {base.package.digest})
+
+
 def test_an_adapter_on_another_base_is_not_proved_by_its_vectors(own: Registry) -> None:
     """Where the base's bytes are wrong nothing is loaded, and the finding names the base."""
     weights = own.folder_of("models:/base/1") / "payload/model/model.safetensors"

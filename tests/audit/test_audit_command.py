@@ -355,7 +355,7 @@ def test_nothing_is_mended_by_half_an_audit(given: Given) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_audit_and_keeps_what_it_has(given: Given, number: int) -> None:
-    """The first one asks for an end; afterwards signals do what they did before."""
+    """The first one asks for an end, the next one would be the end; later all is as before."""
     before = signal.getsignal(number)
     said: list[bool] = []
 
@@ -363,7 +363,7 @@ def test_a_signal_stops_the_audit_and_keeps_what_it_has(given: Given, number: in
         said.append(stop())
         os.kill(os.getpid(), number)
         said.append(stop())
-        said.append(signal.getsignal(number) == before)
+        said.append(signal.getsignal(number) is signal.SIG_DFL)
 
     given.meanwhile = stop_meanwhile
     given.inventory = replace(registry(), complete=False, problem="it was stopped")
@@ -372,6 +372,19 @@ def test_a_signal_stops_the_audit_and_keeps_what_it_has(given: Given, number: in
     assert found.exit_code == 3
     assert "support/3" in found.stdout
     assert signal.getsignal(number) == before
+
+
+def test_a_stop_while_it_is_judged_is_a_stop(given: Given) -> None:
+    """What was not judged any more is no clean audit, and what takes long is told to end."""
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(bool(given.judged))
+        return asked[-1]
+
+    audit = pairlock.audit(golden=True, stop=stop)
+    assert (audit.complete, bool(audit.problem)) == (False, True)
+    assert given.judged[0]["stop"] is stop
 
 
 def test_the_public_name_is_the_function(given: Given) -> None:

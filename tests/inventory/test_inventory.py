@@ -6,21 +6,25 @@ import json
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 
-from pairlock.catalog import DIGEST_TAG, HEAD_TAG, locate
+from pairlock.catalog import DIGEST_TAG, HEAD_TAG, LEDGER_TAG, locate
 from pairlock.errors import ErrorKind, UnavailableError
 from pairlock.inventory import Inventory, PackageState, VersionFacts, remembered, take
 from pairlock.inventory import packages as looking
 from pairlock.inventory import taking as taking_module
+from pairlock.ledger import Ledger
 from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
+from pairlock.stores import LocalStore
+from support.ledgers import entry_after
 from support.registries import Registry, active
 from support.stage_versions import save_linear
 
@@ -454,6 +458,37 @@ def test_rows_that_slip_through_between_pages(
     assert deleted
 
 
+def test_a_row_that_slips_through_within_a_model(
+    copy: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that is deleted while the versions of one model are on two pages."""
+    from pairlock.catalog import listing
+
+    by_pages(monkeypatch)
+    place = str(copy.folder_of("models:/base/1"))
+    copy.client.create_registered_model("split")
+    for _ in range(6):
+        copy.client.create_model_version("split", place)
+    monkeypatch.setattr(listing, "_VERSIONS_AT_ONCE", 3)
+    real = listing.ask
+    pages: list[list[str]] = []
+
+    def asking(requested: str, method: str, *arguments: Any, **named: Any) -> Any:
+        page = real(requested, method, *arguments, **named)
+        if method == "search_model_versions" and "filter_string" not in named:
+            pages.append([one.name for one in page])
+            if pages[-1] == ["split"] * 3 and len(pages) == 3:
+                copy.client.delete_model_version("adapter", "1")
+        return page
+
+    monkeypatch.setattr(listing, "ask", asking)
+
+    found = facts_of(take(remembered=False)).keys()
+
+    assert pages[2] == ["split"] * 3
+    assert {f"models:/split/{number}" for number in range(1, 7)} <= found
+
+
 def test_a_version_deleted_meanwhile_is_not_there(
     copy: Registry, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -601,3 +636,96 @@ def test_head_tag_without_a_ledger_is_said(copy: Registry) -> None:
 
     assert models["base"].ledger is not None
     assert models["base"].ledger.problem and models["base"].ledger.findings
+
+
+def ledger_of(registry: Registry, name: str, *, holder: int) -> None:
+    """Write a ledger by which a version holds a stage, as a promotion does."""
+    made = registry.client.get_registered_model(name)
+    place = registry.folder / "ledgers" / name
+    created_ms = int(made.creation_timestamp)
+    ledger = Ledger(LocalStore(place), model=name, model_created_ms=created_ms)
+    entry = replace(entry_after(None, version=holder, model_created_ms=created_ms), model=name)
+    written = ledger.append(entry)
+    registry.client.set_registered_model_tag(name, LEDGER_TAG, str(place))
+    if holder in registry.versions(name):
+        registry.client.set_registered_model_alias(name, "production", str(holder))
+    head = f"{written.entry.sequence}:{written.digest}"
+    registry.client.set_registered_model_tag(name, HEAD_TAG, head)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Let something happen after the listing, and before the first package is looked at."""
+    real = taking_module.look_at
+    left = [act]
+
+    def looking(*arguments: Any) -> Any:
+        while left:
+            left.pop()()
+        return real(*arguments)
+
+    monkeypatch.setattr(taking_module, "look_at", looking)
+
+
+def test_what_came_meanwhile_and_is_in_use_is_looked_at(
+    copy: Registry, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that was registered and promoted after the listing is there, with its base, and
+    aliases are those of the same moment as the ledger."""
+    adapter = copy.folder_of("models:/adapter/1")
+    tags = copy.client.get_model_version("adapter", "1").tags
+    pin = copy.client.get_model_version("base", "1")
+    ledger_of(copy, "adapter", holder=1)
+
+    def act() -> None:
+        # the base comes back under its name, and the adapter's next version is promoted
+        copy.client.create_registered_model("base")
+        copy.client.create_model_version("base", str(base), tags=pin.tags)
+        copy.client.create_model_version("adapter", str(adapter), tags=tags)
+        made = copy.client.get_registered_model("adapter")
+        created_ms = int(made.creation_timestamp)
+        place = copy.folder / "ledgers/adapter"
+        ledger = Ledger(LocalStore(place), model="adapter", model_created_ms=created_ms)
+        entry = entry_after(ledger.head(), version=2, model_created_ms=created_ms)
+        written = ledger.append(replace(entry, model="adapter"))
+        copy.client.set_registered_model_alias("adapter", "production", "2")
+        head = f"{written.entry.sequence}:{written.digest}"
+        copy.client.set_registered_model_tag("adapter", HEAD_TAG, head)
+
+    base = copy.folder_of("models:/base/1")
+    copy.client.delete_registered_model("base")
+    meanwhile(monkeypatch, act)
+
+    inventory = take()
+
+    found = facts_of(inventory)
+    assert {"models:/adapter/2", "models:/base/1"} <= found.keys()
+    assert found["models:/adapter/2"].package == found["models:/adapter/1"].package
+    assert not any(facts.doomed for facts in found.values())
+    (model,) = [one for one in inventory.models if one.name == "adapter"]
+    assert model.ledger is not None and model.ledger.state.stages["production"].version == 2
+    assert (dict(model.aliases), model.ledger.projected) == ({"production": 2}, ())
+
+
+def test_what_went_or_was_tagged_meanwhile(
+    copy: Registry, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that was deleted is not there, whatever its ledger says; tags that were written after
+    a version was listed are its tags."""
+    tags = dict(copy.client.get_model_version("again", "1").tags)
+    gone = copy.folder_of("models:/copied/1")
+    copy.client.create_registered_model("late")
+    copy.client.create_model_version("late", str(gone))
+    ledger_of(copy, "from-run", holder=7)
+    ledger_of(copy, "adapter", holder=1)
+
+    def act() -> None:
+        copy.client.delete_registered_model("from-run")
+        copy.client.set_model_version_tag("late", "1", DIGEST_TAG, "sha256:tag")
+
+    meanwhile(monkeypatch, act)
+
+    inventory = take()
+
+    assert "from-run" not in {model.name for model in inventory.models}
+    assert facts_of(inventory)["models:/late/1"].tags == {DIGEST_TAG: "sha256:tag"}
+    assert facts_of(inventory)["models:/again/1"].tags == tags

@@ -124,6 +124,24 @@ def test_damage_in_the_middle_is_found_the_first_time(entries: Path) -> None:
     assert facts().findings
 
 
+def test_a_ledger_out_of_reach_is_not_a_broken_one(
+    entries: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its store does not answer nothing is known of it, and nothing is wrong with it."""
+    for name, text in {
+        "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": "tests",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, text)
+    registry.client.set_registered_model_tag("support", LEDGER_TAG, "s3://pairlock/ledger")
+
+    found = facts()
+
+    assert found.problem and not found.findings
+
+
 def test_a_tag_that_is_no_anchor(entries: Path, registry: Registry) -> None:
     """A head tag that somebody wrote over is a finding, and the ledger is read all the same."""
     registry.client.set_registered_model_tag("support", HEAD_TAG, "nonsense")

@@ -122,6 +122,62 @@ def test_no_text_gets_out_of_its_place() -> None:
     assert "49" not in "".join(parsed.texts).split()
 
 
+def test_a_search_finds_every_kind_of_thing() -> None:
+    """Boxes, findings and versions can be searched for by name, code, kind, digest and base."""
+    found = registry()
+    parsed = Page(made(found, finding()))
+    searched = {
+        kind: [
+            facts["data-search"] or ""
+            for tag, facts in parsed.elements
+            if "data-search" in facts and tag == kind
+        ]
+        for kind in ("a", "li", "details")
+    }
+    (one,) = [version for version in found.versions() if version.uri == "models:/support/1"]
+    assert one.package is not None
+    for kind, wanted in {
+        "a": ("models:/support/1", one.package.digest, "support@production"),
+        "li": (Code.BASE_MISSING.value, "support", "found"),
+        "details": (one.uri, one.package.digest, "linear", "models:/minilm/1"),
+    }.items():
+        for text in wanted:
+            assert any(text in searchable for searchable in searched[kind]), (kind, text)
+    for name, text in (("data-severity", "error"), ("data-stage", "production")):
+        assert {tag for tag, facts in parsed.elements if facts.get(name) == text} == {
+            "li",
+            "details",
+        }
+
+
+def test_counts_are_those_of_the_registry() -> None:
+    """Models, versions, adapters, holders, and findings of each severity, none left out."""
+    note = replace(finding(), severity=Severity.NOTE)
+    content = content_of(registry(), [finding(), note, note], build_graph(registry()))
+    assert dict(content.counts) == {"models": 2, "versions": 4, "adapters": 3, "in a stage": 1}
+    assert [(one, count) for one, _, count in content.severities] == [
+        (Severity.ERROR, 1),
+        (Severity.WARNING, 0),
+        (Severity.NOTE, 2),
+    ]
+    (version,) = [
+        one
+        for model in content.models
+        for one in model.versions
+        if one.facts.version == 1 and one.facts.name == "support"
+    ]
+    assert version.worst is Severity.ERROR
+    assert any(node.target == "version:support/1" for node in content.nodes)
+    assert content.outline
+
+
+def test_the_page_is_styled_for_paper_darkness_and_phones() -> None:
+    """The style has a part for each; which the page carries."""
+    text = made(registry())
+    for wanted in ("@media print", "prefers-color-scheme: dark", "max-width: 40rem"):
+        assert wanted in text
+
+
 def test_one_registry_is_one_page() -> None:
     """The same inventory, findings and graph give the same bytes."""
     assert made(registry(), finding()) == made(registry(), finding())

@@ -102,7 +102,11 @@ def audit(
         allow=allow,
         indexes=stamped,
         progress=progress,
+        stop=stop or (lambda: False),
     )
+    if inventory.complete and stop is not None and stop():
+        problem = "it was stopped when everything was looked at, and not all of it was judged"
+        inventory = replace(inventory, complete=False, problem=problem)
     found = assemble(inventory, findings, options=options, baseline=accepted, indexes=stamped)
     return replace(found, seconds=time.monotonic() - began)
 

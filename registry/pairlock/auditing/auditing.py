@@ -29,6 +29,7 @@ def judge_inventory(
     allow: Iterable[str] = (),
     indexes: Iterable[StampedIndex] = (),
     progress: Progress = SILENT,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[AuditFinding, ...]:
     """Find everything that is wrong in a registry, or is going to be. Nothing is changed.
 
@@ -44,6 +45,7 @@ def judge_inventory(
         allow: as `pairlock.load`, for `golden`.
         indexes: stamped indexes, compared with the registry.
         progress: told about the work.
+        stop: asked before everything that takes long; once it says True, that is left out.
 
     Returns:
         Every finding, the worst first, then by model, version, code and place.
@@ -62,10 +64,11 @@ def judge_inventory(
         policy=policy,
         deep=deep,
         progress=progress,
+        stop=stop,
     )
     known = replace(known, indexes=tuple(indexes))
     beside = list(unknown)
-    if deep:
+    if deep and not stop():
         beside += damaged_copies(view, settings, progress=progress)
     if golden:
         found = recompute(
@@ -73,6 +76,7 @@ def judge_inventory(
             allow=settings.allowed_classes.union(allow),
             offline=settings.offline,
             progress=progress,
+            stop=stop,
         )
         known = replace(known, proved=found.proved)
         beside += found.findings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -34,7 +34,13 @@ from pairlock.references import FolderReference, parse_reference
 
 
 def gather(
-    view: View, *, settings: Settings, policy: Path | None, deep: bool, progress: Progress
+    view: View,
+    *,
+    settings: Settings,
+    policy: Path | None,
+    deep: bool,
+    progress: Progress,
+    stop: Callable[[], bool],
 ) -> tuple[Known, tuple[AuditFinding, ...]]:
     """Find out all that the rules ask.
 
@@ -44,6 +50,7 @@ def gather(
         policy: the policy's file, as `policy_in_force`.
         deep: whether bases that are no registered package are hashed.
         progress: told about the bytes hashed.
+        stop: asked before each question and each base; once it says True, no other follows.
 
     Returns:
         What is known, and what could not be found out.
@@ -54,13 +61,13 @@ def gather(
         StorageError: it cannot be read.
     """
     policies, unreadable = _policies(view.inventory, policy, settings)
-    measured, unknown = _measured(view, policies)
+    measured, unknown = _measured(view, policies, stop)
     return Known(
         policies=policies,
         unreadable_policies=unreadable,
         installed=installed_libraries(),
         measured=measured,
-        bases=_bases(view, settings, deep=deep, progress=progress),
+        bases=_bases(view, settings, deep=deep, progress=progress, stop=stop),
     ), unknown
 
 
@@ -116,13 +123,15 @@ def _policies(
 
 
 def _measured(
-    view: View, policies: dict[str, Policy]
+    view: View, policies: dict[str, Policy], stop: Callable[[], bool]
 ) -> tuple[dict[Numbered, tuple[Measured, ...]], tuple[AuditFinding, ...]]:
     """What was measured of the holders whose policy asks for it; the registry is asked for each."""
     found: dict[Numbered, tuple[Measured, ...]] = {}
     unknown = []
     away: UnavailableError | None = None
     for model, stage, held, holder in view.holders():
+        if stop():
+            break
         policy = policies.get(model.name)
         wanted = None if policy is None else policy.stages.get(stage)
         if holder is None or wanted is None or not wanted.require:
@@ -151,7 +160,12 @@ def _measured(
 
 
 def _bases(
-    view: View, settings: Settings, *, deep: bool, progress: Progress
+    view: View,
+    settings: Settings,
+    *,
+    deep: bool,
+    progress: Progress,
+    stop: Callable[[], bool],
 ) -> dict[tuple[str, str], BasePlace]:
     """Bases that are no registered package: folders by a look, all of them by a hash."""
     found: dict[tuple[str, str], BasePlace] = {}
@@ -160,7 +174,7 @@ def _bases(
         if key in found:
             continue
         place = None
-        if deep and adapter.package_state is PackageState.THERE:
+        if deep and not stop() and adapter.package_state is PackageState.THERE:
             place = _hashed(pin, adapter, settings, progress)
         elif version_reference(pin.uri) is None:
             place = _looked_at(pin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pairlock.auditing.codes import Code
@@ -32,6 +32,7 @@ def recompute(
     allow: Iterable[str] = (),
     offline: bool | None = None,
     progress: Progress = SILENT,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Recomputed:
     """Load every distinct package once, and compare its vectors with the recorded ones.
 
@@ -43,6 +44,7 @@ def recompute(
         allow: as `pairlock.load`.
         offline: as `pairlock.load`.
         progress: told about the work.
+        stop: asked before each package; once it says True, no other is loaded.
 
     Returns:
         Golden vectors that differ, and what could not be proved, at every version of the package;
@@ -56,6 +58,8 @@ def recompute(
     findings: list[AuditFinding] = []
     proved = set()
     for digest, copies in by_digest.items():
+        if stop():
+            break
         found, is_proved = _of_package(digest, copies, allowed, offline, progress)
         findings += found
         if is_proved:

@@ -14,7 +14,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Gives what says whether to stop. A second signal ends the process as ever.
+    """Gives what says whether to stop. A second signal ends the process at once.
+
+    It is the system that ends it then, not an exception: that would wait for every thread, and
+    those may be waiting for a server that does not answer.
 
     In another than the main thread signals cannot be caught, and nothing ever asks to stop.
     """
@@ -30,7 +33,8 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the interface's
         asked.set()
-        back()
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
         # not print: this may have come in the middle of one
         os.write(2, b"\nstopping; what was found is kept. Once more to give up at once\n")
 

@@ -193,7 +193,7 @@ class ModelFacts:
     aliases: Mapping[str, int]
     tags: Mapping[str, str]
     ledger: LedgerFacts | None
-    """None where nothing was ever promoted."""
+    """None where nothing was ever promoted; or it was not read, where the inventory broke off."""
 
     versions: tuple[VersionFacts, ...]
     """In the order of their numbers."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pairlock.catalog import HEAD_TAG, LEDGER_TAG, RegisteredModel, ledger_location
 from pairlock.catalog.listing import ListedModel
-from pairlock.errors import ErrorKind, Finding, IntegrityError, PairlockError
+from pairlock.errors import (
+    ErrorKind,
+    Finding,
+    IntegrityError,
+    PairlockError,
+    StorageError,
+    UnavailableError,
+)
 from pairlock.inventory.facts import LedgerFacts
 from pairlock.inventory.journal import KnownLedger
 from pairlock.inventory.remembered import Memory
@@ -53,6 +60,14 @@ def read_ledger(model: ListedModel, memory: Memory, *, deep: bool) -> LedgerFact
             ever_held=frozenset(),
             findings=tuple(findings),
             problem=error.summary,
+        )
+    except (UnavailableError, StorageError) as error:
+        return LedgerFacts(
+            location=place,
+            state=State(),
+            entries=0,
+            ever_held=frozenset(),
+            problem=f"{error.summary}: {error.found}",
         )
     except PairlockError as error:
         return _broken(place, f"{error.summary}: {error.found}", findings=tuple(error.findings))

@@ -59,11 +59,16 @@ class Lister:
         self.listing = Listing()
         self._given: set[tuple[str, int]] = set()
         self._pending: dict[str | None, list[tuple[str, int]]] = defaultdict(list)
+        self._came: set[str] = set()
         self.orphans: dict[str, str] = {}
         """Ids of Pairlock's logged models that no version was registered from, with locations."""
 
         self.whole = False
         """Whether everything was listed that there is."""
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a registered model is one of those that were asked for."""
+        return not self._names or name in self._names
 
     def batches(self) -> Iterator[Batch]:
         """Every version once, with its place as far as the listing says it.
@@ -90,7 +95,7 @@ class Lister:
         for model, latest in list_models():
             if self._stopped():
                 return
-            if not self._names or model.name in self._names:
+            if self.is_wanted(model.name):
                 listing.models[model.name] = model
                 newest.extend(latest)
         for page in self._version_pages():
@@ -174,6 +179,13 @@ class Lister:
         self._given.update((one.name, one.version) for one, _ in found)
         return found
 
+    def came(self, one: ListedVersion, model_id: str | None) -> None:
+        """Add a version that was registered since, from a logged model that may be as new."""
+        self.listing.versions[one.name, one.version] = one
+        if model_id is not None and is_logged_model_there(model_id):
+            self._came.add(model_id)
+            self.orphans.pop(model_id, None)
+
     def doomed(self, location: str, model_id: str | None) -> str:
         """The deleted thing that a version's bytes belong to; empty where there is none.
 
@@ -183,7 +195,7 @@ class Lister:
         """
         if not self.whole:
             return ""
-        if model_id is not None and model_id not in self.listing.logged:
+        if model_id is not None and not self._is_logged(model_id):
             return f"logged model {model_id}"
         folder = location.rstrip("/")
         while "/" in folder and self.listing.deleted_runs:
@@ -191,6 +203,9 @@ class Lister:
                 return f"run {run_id}"
             folder = folder.rpartition("/")[0]
         return ""
+
+    def _is_logged(self, model_id: str) -> bool:
+        return model_id in self.listing.logged or model_id in self._came
 
     def _find_orphans(self) -> dict[str, str]:
         listing = self.listing

@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Event
 
 from pairlock.cache import CacheFolder
-from pairlock.catalog import DELETED, is_local_registry, registry_file, version_state
-from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location
+from pairlock.catalog import is_local_registry, registry_file
+from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location, derived
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, Finding, NotFoundError, PairlockError, UnavailableError
 from pairlock.garbage import collector_off
@@ -29,6 +29,15 @@ from pairlock.inventory.facts import (
 )
 from pairlock.inventory.ledgers import read_ledger
 from pairlock.inventory.listing import Batch, Lister, Place
+from pairlock.inventory.meanwhile import (
+    MOST,
+    Key,
+    doubtful,
+    is_same,
+    model_now,
+    unseen,
+    versions_now,
+)
 from pairlock.inventory.packages import Look, look_at, version_facts
 from pairlock.inventory.remembered import Memory, keep, recall
 from pairlock.progress import SILENT, Progress
@@ -42,10 +51,8 @@ a second one costs more than it gives. On a slow network file system `jobs` help
 _REMOTE_JOBS = 16
 _LOCAL_CHUNK = 100
 _LEDGER_CHUNK = 20
-_ASKED_AGAIN = 200
-"""Versions without a package that are asked for once more: they may have been deleted meanwhile."""
-
-Key = tuple[str, int]
+_ROUNDS = 3
+"""What came meanwhile may stand on what came meanwhile."""
 
 
 def take(
@@ -135,8 +142,8 @@ class _Taking:
             with collector_off():  # what is made here stays, and to go through it costs as much
                 self._look(lister)
                 if not self.problem:
-                    self._confirm_missing()
                     self._read_ledgers(lister)
+                    self._catch_up(lister)
             if self.deep and not self.problem:
                 self._hash()
         except KeyboardInterrupt:
@@ -204,19 +211,45 @@ class _Taking:
             look = look_at(one, location, self.memory)
         return version_facts(one, location, model_id, look)
 
-    def _confirm_missing(self) -> None:
-        """Forget versions that were deleted between the listing and the look."""
-        missing = [
-            key for key, facts in self.seen.items() if facts.package_state is PackageState.MISSING
-        ]
-        if len(missing) > _ASKED_AGAIN:
-            return  # a store is gone, and not a few versions
-        for name, version in missing:
-            if self.stopped():
-                return
-            with suppress(UnavailableError):
-                if version_state(name, version).state == DELETED:
-                    del self.seen[name, version]
+    def _catch_up(self, lister: Lister) -> None:
+        """Ask again about what may have come, gone or changed since it was listed."""
+        with suppress(UnavailableError):
+            for _ in range(_ROUNDS):
+                if self.stopped() or not self._ask_again(lister):
+                    return
+
+    def _ask_again(self, lister: Lister) -> bool:
+        """Whether a version came, which may stand on another that came."""
+        models = lister.listing.models
+        odd = doubtful(self.seen)
+        holders, bases = unseen(self.seen, self.ledgers)
+        late = holders | {key for key in bases if lister.is_wanted(key[0])}
+        names = {name for name, _ in odd | late}
+        changed = {name for name, _ in holders}
+        changed |= {name for name, ledger in self.ledgers.items() if ledger and ledger.projected}
+        if not names | changed or len(names | changed) > MOST:
+            return False
+        now = versions_now(names)
+        for key in odd:
+            if (one := now.get(key)) is None:
+                del self.seen[key]
+            else:
+                self.seen[key] = replace(self.seen[key], tags=one.tags)
+        came = sorted(late & now.keys())
+        for name in sorted(changed | ({name for name, _ in came} - models.keys())):
+            before, model = models.get(name), model_now(name)
+            if model is None:
+                models.pop(name, None)
+                self.ledgers.pop(name, None)
+            elif before is None or not is_same(before, model):
+                models[name] = model
+                self.ledgers[name] = read_ledger(model, self.memory, deep=self.deep)
+        for key in came:
+            facts = self._look_at(now[key], derived(now[key], lister.listing))
+            if facts is not None:
+                lister.came(now[key], facts.model_id)
+                self.seen[key] = facts
+        return bool(came)
 
     def _read_ledgers(self, lister: Lister) -> None:
         models = list(lister.listing.models.values())

@@ -54,12 +54,13 @@ def _registered(
     wrong = _wrong(version, pin, target)
     if wrong is None and place.findings:
         wrong = _Wrong(Code.BASE_DIGEST, _differences(place.findings))
+    if not view.is_whole and (target is None or _is_sent(version)):
+        wrong = None  # the base, or the copy of it that a load finds, may not have been looked at
     copies = _copies(pin, view)
     expected = f"the package {pin.package_digest or pin.tree_digest}"
     if wrong is not None:
         ready = [copy for copy in copies if copy.state == READY]
-        is_sent = any(tag.startswith(ORIGIN_TAGS) for tag in version.tags)
-        if ready and is_sent and wrong.code in {Code.BASE_MISSING, Code.BASE_MOVED}:
+        if ready and _is_sent(version) and wrong.code in {Code.BASE_MISSING, Code.BASE_MOVED}:
             # the pin's name is another registry's; here its copy is what a load finds
             target, copies, wrong = ready[0], [], None
     if wrong is not None:
@@ -77,6 +78,11 @@ def _registered(
     yield from _dimension(version, pin, gives)
     if wrong is None and target is not None:
         yield from _in_no_stage(version, pin, target, view)
+
+
+def _is_sent(version: VersionFacts) -> bool:
+    """Whether a version came from another registry, where its pin's name is."""
+    return any(tag.startswith(ORIGIN_TAGS) for tag in version.tags)
 
 
 def _wrong(version: VersionFacts, pin: PinFacts, target: VersionFacts | None) -> _Wrong | None:
@@ -164,7 +170,7 @@ def _in_no_stage(
     version: VersionFacts, pin: PinFacts, target: VersionFacts, view: View
 ) -> Iterator[AuditFinding]:
     held = sorted(view.stages(version))
-    if held and not view.stages(target):
+    if held and view.is_whole and not view.stages(target):
         yield of_version(
             Code.BASE_NOT_IN_STAGE,
             version,
@@ -191,8 +197,8 @@ def _elsewhere(
             expected=expected,
             found=place.problem,
         )
-    elif copies:
-        return
+    elif copies or not view.is_whole:
+        return  # a load takes the copy, if there is one
     elif place.findings:
         yield of_version(
             Code.BASE_DIGEST,

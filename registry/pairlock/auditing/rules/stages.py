@@ -16,7 +16,7 @@ from pairlock.auditing.rules.view import (
     is_sound,
     version_reference,
 )
-from pairlock.catalog import ARCHIVED, HEAD_TAG, READY
+from pairlock.catalog import ARCHIVED, HEAD_TAG, LEDGER_TAG, READY
 from pairlock.inventory import LedgerFacts, ModelFacts, VersionFacts
 from pairlock.inventory.tags import pin_of
 from pairlock.ledger import Held
@@ -55,6 +55,8 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:
         policy = known.policy(model.name)
         if ledger is not None and has_entries(ledger):
             yield from _aliases(model, ledger, policy, view)
+        elif not view.is_whole and {HEAD_TAG, LEDGER_TAG} & model.tags.keys():
+            continue  # it was not read
         elif HEAD_TAG in model.tags:
             yield of_model(
                 Code.LEDGER_BROKEN,
@@ -67,7 +69,8 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:
             yield from _without_ledger(model, policy)
     for model, stage, held, version in view.holders():
         if version is None:
-            yield _gone(model, stage, held)
+            if view.is_whole:
+                yield _gone(model, stage, held)
         else:
             policy_known = model.name not in known.unreadable_policies
             yield from _holder(model, stage, version, view, known, judged=policy_known)
@@ -267,7 +270,7 @@ def _gates(
 def _base(version: VersionFacts, view: View) -> BaseFacts | None:
     """The base as the gate asks it; None where it has nothing to say of stages."""
     pin = pin_of(version)
-    if pin is None:
+    if pin is None or not view.is_whole:
         return None
     reference = version_reference(pin.uri)
     if reference is None:

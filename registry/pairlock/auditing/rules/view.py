@@ -17,7 +17,11 @@ LEGACY = frozenset({"staging", "production"})
 
 
 class View:
-    """Ways to ask an inventory."""
+    """Ways to ask an inventory.
+
+    Of an inventory that broke off only what was looked at is known: that something is not in it
+    says nothing of the registry.
+    """
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
@@ -44,6 +48,11 @@ class View:
                 self._uses[version.name, version.version].append(
                     f"MLflow's stage {version.legacy_stage}"
                 )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is not there is not in the registry."""
+        return self.inventory.complete
 
     def model(self, name: str) -> ModelFacts | None:
         """A registered model; None when it is not there."""
