@@ -68,6 +68,7 @@ class Case:
         self.name = f"{code}-{'defect' if planted else 'twin'}-{number:03}"
         self.expected: list[Expected] = []
         self.allow: set[str] = set()
+        self.indexes: list[str] = []
         self._acts: list[Callable[[], None]] = []
         self._marks = 0
 

@@ -13,7 +13,7 @@ from typing import Any
 import pairlock
 from pairlock.auditing.codes import Code
 from pairlock.auditing.result import Audit
-from support.planting import bases, bytes, stages, tags, versions
+from support.planting import bases, bytes, indexes, stages, tags, versions
 from support.planting.case import DEEP, DEFAULT, GOLDEN, Case, Found
 from support.planting.packages import EXAMPLE
 from support.planting.site import Site
@@ -54,6 +54,8 @@ PLANTED: Mapping[Code, Callable[[Case], None]] = {
     Code.IDENTICAL: versions.identical,
     Code.SUPERSEDED: versions.superseded,
     Code.NEVER_PROFILED: versions.unprofiled,
+    Code.INDEX_UNKNOWN_VERSION: indexes.unknown,
+    Code.INDEX_FOREIGN_SPACE: indexes.foreign_space,
     Code.GC_WOULD_DELETE: versions.doomed,
     Code.ORPHANED: versions.orphaned,
 }
@@ -128,7 +130,11 @@ def plant_and_audit(
         tell("the defects are planted")
         allow = sorted({name for case in cases for name in case.allow})
         loaded = [case.name for case in cases if case.code in _LOADED]
-        done = {DEFAULT: pairlock.audit(), DEEP: pairlock.audit(deep=True)}
+        folders = [folder for case in cases for folder in case.indexes]
+        done = {
+            DEFAULT: pairlock.audit(indexes=folders),
+            DEEP: pairlock.audit(indexes=folders, deep=True),
+        }
         tell("the default and the deep audit are done")
         if loaded:
             names = [f"{name}*" for name in loaded]
@@ -226,13 +232,13 @@ def _environment(folder: Path) -> Iterator[None]:
                 os.environ[name] = text
 
 
-HEADER = f"{'code':20} {'planted':>8} {'found':>8} {'missed':>8} {'invented':>8} {'on twins':>8}"
+HEADER = f"{'code':22} {'planted':>8} {'found':>8} {'missed':>8} {'invented':>8} {'on twins':>8}"
 
 
 def rows(tallies: Mapping[Code, Tally]) -> list[str]:
     """One line for each code, as `HEADER` has it."""
     return [
-        f"{code.value:20} {one.planted:8} {one.found:8} {len(one.wrong):8} {len(one.invented):8}"
+        f"{code.value:22} {one.planted:8} {one.found:8} {len(one.wrong):8} {len(one.invented):8}"
         f" {len(one.on_twins):8}"
         for code, one in tallies.items()
     ]
