@@ -178,6 +178,43 @@ def test_a_broken_baseline_is_wrong_usage(given: Given, tmp_path: Path) -> None:
     assert len(data["error"]["findings"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        (("--stage", "prodction"), "stage-unknown"),
+        (("--base", "models:/nobody/1"), "base-not-found"),
+        (("--base", "models:/minilm@nothing"), "base-not-found"),
+        (("--base", "abcdef012345"), "base-not-found"),
+    ],
+)
+def test_what_nothing_knows_is_no_clean_audit(
+    given: Given, wrong: tuple[str, str], kind: str
+) -> None:
+    """A stage or base that is written out and is nowhere ends with 3."""
+    status, data = document(*wrong)
+    assert (status, data["error"]["kind"]) == (3, kind)
+    given.inventory = replace(registry(), complete=False, problem="stopped")
+    assert run(*wrong).exit_code == 3
+    assert "error" not in document(*wrong)[1]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--stage", "staging"),
+        ("--base", "models:/nobody/*"),
+        ("--base", "models:/support/1"),
+    ],
+)
+def test_what_is_there_and_has_nothing_is_a_clean_audit(
+    given: Given, asked: tuple[str, str]
+) -> None:
+    """A usual stage may be empty, a version may have nothing on it, a pattern may match nothing."""
+    nothing = run(*asked)
+    assert nothing.exit_code == 0
+    assert "no version is what was asked for" in nothing.stdout
+
+
 def test_a_model_that_is_not_there_is_no_clean_audit(given: Given) -> None:
     """A slip in a name ends with 3; a pattern may match nothing, and so may a broken-off audit."""
     status, data = document("--model", "suport")

@@ -445,6 +445,7 @@ def test_a_name_that_led_to_other_bytes_is_both() -> None:
         ("models:", InvalidInputError, ErrorKind.REFERENCE_INVALID),
         ("models:/one@latest", InvalidInputError, ErrorKind.REFERENCE_INVALID),
         ("", InvalidInputError, ErrorKind.REFERENCE_INVALID),
+        ("sha256:12", InvalidInputError, ErrorKind.REFERENCE_INVALID),
     ],
 )
 def test_what_is_nowhere_is_an_error(target: str, category: Any, kind: ErrorKind) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pairlock.auditing.baseline_files import read_baseline_file
-from pairlock.auditing.filters import Filters, named_models, selected_versions
+from pairlock.auditing.filters import Filters, selected_versions
+from pairlock.auditing.naming import require_named
 from pairlock.auditing.result import Audit, AuditOptions, assemble
-from pairlock.errors import ErrorKind, NotFoundError
 from pairlock.index import stamped_indexes
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
@@ -69,7 +68,8 @@ def audit(
     Raises:
         InvalidInputError: a filter, the baseline or the policy cannot be.
         FormatError: the policy cannot be read.
-        NotFoundError: there is no model of a name; an index is not there, or not stamped.
+        NotFoundError: there is no model, stage or base of a name; an index is not there, or not
+            stamped.
         UnavailableError: the registry cannot be reached at all.
         StorageError: the baseline cannot be read.
         PairlockError: every other reason why an index's stamp cannot be read.
@@ -130,7 +130,7 @@ def _look(
         progress=progress,
         stop=stop,
     )
-    _require_named(whole, filters)
+    require_named(whole, filters)
     if not options.deep or not filters.narrow_versions or not whole.complete:
         return whole
     names = tuple(sorted({name for name, _ in selected_versions(whole, filters)}))
@@ -161,23 +161,3 @@ def overlaid(whole: Inventory, part: Inventory) -> Inventory:
         complete=whole.complete and part.complete,
         problem=whole.problem or part.problem,
     )
-
-
-def _require_named(inventory: Inventory, filters: Filters) -> None:
-    if not inventory.complete:
-        return
-    names = [model.name for model in inventory.models]
-    for name in named_models(filters):
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            raise NotFoundError(
-                f"there is no registered model {name}",
-                kind=ErrorKind.MODEL_NOT_FOUND,
-                checked=inventory.registry,
-                expected=f"a registered model {name}",
-                found=f"{len(names)} others",
-                done="nothing was audited",
-                hint=f"did you mean {near[0]}?"
-                if near
-                else "a pattern, such as 'support-*', may match nothing",
-            )

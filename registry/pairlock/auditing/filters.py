@@ -100,11 +100,6 @@ class Filters:
         }
 
 
-def named_models(filters: Filters) -> tuple[str, ...]:
-    """The names that were written out, so that one that is not there is a slip of the pen."""
-    return tuple(name for name in filters.models if not set(name) & set("*?["))
-
-
 def selected_versions(inventory: Inventory, filters: Filters) -> frozenset[VersionKey]:
     """The versions that are asked for by what they are."""
     bases = _wanted_bases(inventory, filters.bases)

@@ -324,11 +324,12 @@ def translated(requested: str) -> Iterator[None]:
         requested: what it is about, for messages.
     """
     from mlflow.exceptions import MlflowException
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, UnsupportedModelRegistryStoreURIException) as error:
         raise registry_unavailable(error) from error
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}:

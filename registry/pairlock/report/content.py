@@ -14,12 +14,11 @@ from pairlock.auditing.versions import Holding, holdings
 from pairlock.inventory import Inventory, ModelFacts, VersionFacts
 from pairlock.report.drawing import Box, Drawing, Line, draw
 from pairlock.standing.graph import Edge, Graph, Node, NodeKind
+from pairlock.wording import counted
 
 MAX_DRAWN = 400
 """A graph of more nodes is a wall of boxes: beyond this, only what is in a stage, has a finding, or
 is linked to such a node is drawn. The tables list everything."""
-
-_WORDS = {Severity.ERROR: "errors", Severity.WARNING: "warnings", Severity.NOTE: "notes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +128,12 @@ def content_of(
         complete=inventory.complete,
         problem=inventory.problem,
         counts=(
-            ("models", len(models)),
-            ("versions", len(entries)),
-            ("adapters", adapters),
+            (_words(len(models), "model"), len(models)),
+            (_words(len(entries), "version"), len(entries)),
+            (_words(adapters, "adapter"), adapters),
             ("in a stage", staged),
         ),
-        severities=tuple((one, _WORDS[one], count[one]) for one in Severity),
+        severities=tuple((one, _words(count[one], one.value), count[one]) for one in Severity),
         findings=tuple(findings),
         models=models,
         stages=tuple(sorted({stage for entry in entries.values() for stage in entry.stages})),
@@ -256,3 +255,8 @@ def _nodes(
             )
         )
     return tuple(found)
+
+
+def _words(count: int, one: str) -> str:
+    """What stands behind a number that the page prints large: `error`, `errors`."""
+    return counted(count, one).partition(" ")[2]

@@ -39,6 +39,16 @@ def find_roots(graph: Graph, inventory: Inventory, target: str) -> tuple[str, ..
     """
     if _DIGEST.fullmatch(target):
         return _by_digest(graph, target)
+    if target.startswith("sha256:"):
+        raise InvalidInputError(
+            f"{target} is not the beginning of a digest",
+            kind=ErrorKind.REFERENCE_INVALID,
+            checked="what to look up",
+            expected="sha256: and 4 to 64 hex digits in small letters",
+            found=target,
+            done="nothing was looked up",
+            hint="write more of it, as `pairlock show` prints it",
+        )
     if (found := _MODEL.fullmatch(target)) and not _LOGGED.fullmatch(found["name"]):
         return _of_model(graph, found["name"], target)
     reference = parse_reference(target)
