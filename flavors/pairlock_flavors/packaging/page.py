@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pairlock.manifest import Manifest
+from pairlock.markdown import code
 from pairlock.summary import summary_rows
 
 
@@ -24,6 +25,6 @@ def render_page(manifest: Manifest, digest: str) -> str:
 
 
 def _cell(value: str) -> str:
-    # the text comes from names and instructions that users chose
-    escaped = value.replace("\\", "\\\\").replace("|", "\\|").replace("`", "'").replace("\n", " ")
-    return f"`{escaped}`" if escaped else "none"
+    # the text comes from names and instructions that users chose; a table ends a cell at a bar,
+    # within a code span too
+    return code(value).replace("|", "\\|")
