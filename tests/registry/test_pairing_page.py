@@ -16,7 +16,7 @@ from pairlock_flavors.packaging.page import render_page
     "text", [r"C:\new", "a | b", r"a \| b", "<b>x</b> [y](z) *w*", "**", "two\nlines"]
 )
 def test_a_value_is_shown_as_it_is(text: str) -> None:
-    """Bars and markup of an instruction stand on the page as a terminal shows them, and as text."""
+    """Bars and markup of an instruction stand on the page as `pairlock show` prints them, and as text."""
     document = sample("full")
     document["encode"]["query_instruction"] = text
     page = render_page(read_manifest(canonical_json(document), where="a test"), "sha256:00")
@@ -25,5 +25,5 @@ def test_a_value_is_shown_as_it_is(text: str) -> None:
 
     cells = [token.children or [] for token in tokens if token.type == "inline"]
     shown = [child.content for children in cells for child in children]
-    assert any(printable(text) in one for one in shown)
+    assert any(printable(repr(text)) in one for one in shown)
     assert {child.type for children in cells for child in children} == {"text", "code_inline"}
