@@ -16,7 +16,7 @@ from pairlock_flavors.packaging.page import render_page
     "text", [r"C:\new", "a | b", r"a \| b", "<b>x</b> [y](z) *w*", "**", "two\nlines"]
 )
 def test_a_value_is_shown_as_it_is(text: str) -> None:
-    """Bars and markup of an instruction stand on the page as `pairlock show` prints them, and as text."""
+    """Bars and markup of an instruction are text on the page, as `pairlock show` prints them."""
     document = sample("full")
     document["encode"]["query_instruction"] = text
     page = render_page(read_manifest(canonical_json(document), where="a test"), "sha256:00")
