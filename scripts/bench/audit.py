@@ -138,7 +138,8 @@ def _change(client: MlflowClient, folder: Path, turn: int) -> None:
     """Four new versions, three deleted ones, three damaged packages."""
     for number in range(4):
         (one,) = client.search_model_versions("name = 'base-00000'", max_results=1)
-        client.create_model_version(f"model-{number:05}", source=one.source)
+        model_id = one.source.removeprefix("models:/")
+        client.create_model_version(f"model-{number:05}", source=one.source, model_id=model_id)
     for number in range(4, 7):
         found = client.search_model_versions(f"name = 'model-{number:05}'", max_results=1)
         if found:
