@@ -223,7 +223,6 @@ def test_of_a_large_registry_what_matters_is_drawn() -> None:
     assert sum(len(entry.versions) for entry in content.models) == MAX_DRAWN + 51
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which no Python package brings")
 def test_an_index_leads_to_its_version_and_shows_what_was_found() -> None:
     """Its box is as bad as its finding, and is drawn also where most boxes are left out."""
     found = registry(adapters=MAX_DRAWN + 50)
@@ -243,6 +242,7 @@ def test_an_index_leads_to_its_version_and_shows_what_was_found() -> None:
     assert any("index" in classes.split() for classes in parsed.values("class"))
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which no Python package brings")
 @pytest.mark.parametrize("name", ["support", HOSTILE])
 def test_a_browser_runs_the_page(name: str, tmp_path: Path) -> None:
     """Its own script runs, opens what the address names, and nothing else runs."""
