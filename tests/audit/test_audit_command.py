@@ -376,6 +376,15 @@ def test_fixes_are_made_and_then_looked_at(given: Given) -> None:
     assert len(data["fixes"]["plan"]["left"]) == len(ERRORS)
 
 
+def test_what_is_accepted_is_not_mended(given: Given, tmp_path: Path) -> None:
+    """Somebody decided to leave it as it is."""
+    file = tmp_path / "accepted.toml"
+    run("--write-baseline", str(file), *ACCEPT)
+    _, data = document("--baseline", str(file), "--fix", "--dry-run")
+    assert len(data["accepted"]) == len(ERRORS)
+    assert data["fixes"]["plan"]["left"] == []
+
+
 def test_a_dry_run_changes_nothing(given: Given) -> None:
     """The plan is told, and the audit is that of the registry as it is."""
     found = run("--fix", "--dry-run")

@@ -15,6 +15,7 @@ from typing import Any
 import mlflow
 import pytest
 
+import pairlock
 from pairlock.catalog import DIGEST_TAG, HEAD_TAG, LEDGER_TAG, locate
 from pairlock.errors import ErrorKind, UnavailableError
 from pairlock.inventory import Inventory, PackageState, VersionFacts, remembered, take
@@ -313,7 +314,7 @@ def test_what_changed_just_now_is_not_remembered(
 def test_a_damaged_memory_is_none(
     copy: Registry, settled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept between inventories may be damaged in any way; then all is read again."""
+    """What is kept between inventories may be damaged in any way; then all is read again, once."""
     first = take()
     (journal,) = (tmp_path / "cache/inventories").iterdir()
     good = journal.read_bytes()
@@ -331,6 +332,8 @@ def test_a_damaged_memory_is_none(
 
         assert facts_of(take()) == facts_of(first)
         assert len(done) == 3
+        assert facts_of(take()) == facts_of(first)
+        assert len(done) == 3, "what is written behind the damage is read again"
 
 
 def test_the_journal_forgets_what_is_gone(
@@ -404,13 +407,24 @@ def test_orphans_are_found(copy: Registry, way: str) -> None:
     assert take().orphans == ()
 
 
+def test_a_deleted_model_leaves_orphans(copy: Registry, way: str) -> None:
+    """What was remembered of a registered model that is gone keeps no package in use."""
+    orphan = facts_of(take())["models:/adapter/1"].model_id
+    for name in ("twice", "copied", "adapter"):
+        copy.client.delete_registered_model(name)
+
+    assert take().orphans == (orphan,)
+
+
 def test_changes_since_the_last_listing_by_pages(
     copy: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a server, new, deleted, staged and retagged versions show in a remembered inventory."""
     by_pages(monkeypatch)
+    # without a digest among their tags they would be asked for again, whatever was listed
+    tags = dict(copy.client.get_model_version("base", "1").tags)
     for number in range(12):
-        mlflow.register_model("models:/base/1", f"more-{number}")
+        mlflow.register_model("models:/base/1", f"more-{number}", tags=tags)
     first = facts_of(take())
     asked: list[str] = []
     from pairlock.inventory import listing
@@ -418,7 +432,7 @@ def test_changes_since_the_last_listing_by_pages(
     monkeypatch.setattr(listing, "list_versions", lambda: asked.append("all") or iter(()))
 
     copy.client.delete_model_version("more-1", "1")
-    mlflow.register_model("models:/base/1", "more-2")
+    mlflow.register_model("models:/base/1", "more-2", tags=tags)
     copy.client.set_model_version_tag("more-3", "1", "pairlock.note", "new")
     copy.client.transition_model_version_stage("more-4", "1", "Archived")
     copy.client.delete_registered_model("more-5")
@@ -456,6 +470,52 @@ def test_rows_that_slip_through_between_pages(
 
     assert wanted <= facts_of(take(remembered=False)).keys()
     assert deleted
+
+
+def test_a_whole_model_that_slips_through_between_pages(
+    copy: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do several versions that are deleted hide all versions of another model."""
+    from pairlock.catalog import listing
+
+    by_pages(monkeypatch)
+    wanted = facts_of(take(remembered=False)).keys()
+    copy.client.create_registered_model("aaa")
+    for _ in range(3):
+        copy.client.create_model_version("aaa", str(copy.folder_of("models:/base/1")))
+    monkeypatch.setattr(listing, "_VERSIONS_AT_ONCE", 4)
+    real = listing.ask
+    deleted: list[str] = []
+
+    def asking(requested: str, method: str, *arguments: Any, **named: Any) -> Any:
+        page = real(requested, method, *arguments, **named)
+        if method == "search_model_versions" and not deleted:
+            deleted.append("aaa")
+            for number in ("1", "2", "3"):
+                copy.client.delete_model_version("aaa", number)
+        return page
+
+    monkeypatch.setattr(listing, "ask", asking)
+
+    assert wanted <= facts_of(take(remembered=False)).keys()
+    assert deleted
+
+
+def test_what_mlflow_is_going_to_delete_is_said(copy: Registry, way: str) -> None:
+    """Of a version whose logged model or run was deleted, and of no other; of part of a registry
+    it is not known."""
+    before = facts_of(take())
+    model_id = before["models:/adapter/1"].model_id or ""
+    run_id = copy.client.get_model_version("from-run", "1").run_id
+    assert not any(facts.doomed for facts in before.values())
+    copy.client.delete_logged_model(model_id)
+    copy.client.delete_run(run_id)
+
+    doomed = {uri: facts.doomed for uri, facts in facts_of(take(remembered=False)).items()}
+
+    assert doomed["models:/adapter/1"] == f"logged model {model_id}"
+    assert doomed["models:/from-run/1"] == f"run {run_id}"
+    assert doomed["models:/base/1"] == ""
 
 
 def test_a_row_that_slips_through_within_a_model(
@@ -536,6 +596,7 @@ def test_a_stop_keeps_what_was_found(
     assert not inventory.complete and inventory.problem
     assert 2 <= len(facts_of(inventory)) <= 3
     assert all(facts.package_state for facts in inventory.versions())
+    assert not any(facts.doomed for facts in inventory.versions())
 
 
 def test_a_registry_that_goes_away_half_way(
@@ -704,6 +765,35 @@ def test_what_came_meanwhile_and_is_in_use_is_looked_at(
     (model,) = [one for one in inventory.models if one.name == "adapter"]
     assert model.ledger is not None and model.ledger.state.stages["production"].version == 2
     assert (dict(model.aliases), model.ledger.projected) == ({"production": 2}, ())
+
+
+@pytest.mark.parametrize("since", [False, True])
+def test_a_logged_model_that_was_registered_meanwhile(
+    copy: Registry, way: str, since: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is in use is neither an orphan nor deleted, were it logged before or after."""
+    logged: list[str] = []
+
+    def log() -> None:
+        made = pairlock.log_model(str(save_linear(tmp_path / "new", 2)), base="models:/base/1")
+        logged.append(made.uri)
+
+    def act() -> None:
+        if since:
+            log()
+        tags = copy.client.get_logged_model(logged[0].removeprefix("models:/")).tags
+        own = {tag: text for tag, text in tags.items() if tag.startswith("pairlock.")}
+        copy.client.create_model_version("adapter", logged[0], tags=own)
+
+    ledger_of(copy, "adapter", holder=2)
+    if not since:
+        log()
+    meanwhile(monkeypatch, act)
+
+    inventory = take()
+
+    assert facts_of(inventory)["models:/adapter/2"].doomed == ""
+    assert inventory.orphans == ()
 
 
 def test_what_went_or_was_tagged_meanwhile(

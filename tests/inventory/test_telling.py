@@ -21,6 +21,7 @@ def test_both_ways_of_reading_say_the_same(kind: str) -> None:
     """A manifest that is only read says what one that is proved says."""
     document = sample(kind)
     document["encode"]["foreign_modules"] = ["acme.modules:Gate"]
+    document["devices"]["dtype"] = "float16"
     content = canonical_json(document)
     digest = digest_bytes(content)
 
@@ -35,6 +36,7 @@ def test_what_cannot_be_read_is_an_error_either_way() -> None:
     for content, kind in (
         (b"{}", ErrorKind.MANIFEST_INVALID),
         (b"[1]", ErrorKind.MANIFEST_INVALID),
+        (b"[" * 100_000, ErrorKind.MANIFEST_INVALID),
         (canonical_json(newer), ErrorKind.FORMAT_TOO_NEW),
     ):
         with pytest.raises(FormatError) as raised:

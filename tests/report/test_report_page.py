@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -19,8 +20,10 @@ from pairlock.auditing.codes import FACTS, Code, Severity
 from pairlock.auditing.findings import AuditFinding
 from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory
+from pairlock.manifest import package_digest
 from pairlock.report.content import MAX_DRAWN, content_of
 from pairlock.report.drawing import BOX_HEIGHT, BOX_WIDTH, draw
+from pairlock.report.manifests import read_manifests
 from pairlock.report.page import page
 from pairlock.standing.building import build_graph
 from pairlock.standing.graph import NodeKind
@@ -171,6 +174,37 @@ def test_counts_are_those_of_the_registry() -> None:
     assert content.outline
 
 
+def test_a_box_that_no_load_gets_past_is_an_error() -> None:
+    """A base that is not there has no findings of its own, and is drawn as what it is."""
+    alone = inventory(registry().models[1])
+    content = content_of(alone, [], build_graph(alone))
+    (box,) = [node for node in content.nodes if node.box.node.condition.is_bad]
+    assert (box.label, box.worst) == ("minilm/1", Severity.ERROR)
+
+
+def test_links_hold_for_any_name() -> None:
+    """What means something in an address is escaped in links, and nowhere else."""
+    parsed = Page(made(registry("50%41 x"), finding("50%41 x")))
+    targets = {unquote(value[1:]) for value in parsed.values("href")}
+    assert "version:50%41 x/1" in targets & set(parsed.values("id"))
+
+
+def test_manifests_are_shown_as_they_were_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was changed since is left out, and so are all of a large registry."""
+    content = b'{"kind": "full"}'
+    (tmp_path / "pairlock.json").write_bytes(content)
+    facts = replace(full("a"), digest=package_digest(content))
+    one = version("one", 1, facts, location=str(tmp_path))
+    other = version("one", 2, full("b"), location=str(tmp_path))
+    found = inventory(model("one", [one, other]))
+    shown = read_manifests(found)
+    assert shown.keys() == {one.uri} and json.loads(shown[one.uri]) == {"kind": "full"}
+    monkeypatch.setattr("pairlock.report.manifests.MAX_SHOWN", 1)
+    assert read_manifests(found) == {}
+
+
 def test_the_page_is_styled_for_paper_darkness_and_phones() -> None:
     """The style has a part for each; which the page carries."""
     text = made(registry())
@@ -223,7 +257,6 @@ def test_of_a_large_registry_what_matters_is_drawn() -> None:
     assert sum(len(entry.versions) for entry in content.models) == MAX_DRAWN + 51
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which no Python package brings")
 def test_an_index_leads_to_its_version_and_shows_what_was_found() -> None:
     """Its box is as bad as its finding, and is drawn also where most boxes are left out."""
     found = registry(adapters=MAX_DRAWN + 50)
@@ -243,6 +276,7 @@ def test_an_index_leads_to_its_version_and_shows_what_was_found() -> None:
     assert any("index" in classes.split() for classes in parsed.values("class"))
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which no Python package brings")
 @pytest.mark.parametrize("name", ["support", HOSTILE])
 def test_a_browser_runs_the_page(name: str, tmp_path: Path) -> None:
     """Its own script runs, opens what the address names, and nothing else runs."""
