@@ -424,12 +424,10 @@ def test_an_audit_recomputes_what_is_asked_for(
     )
     assert (Code.LIBRARY_DRIFT, "support", 2) in codes(judge_inventory(drifted))
     loads = loads_of(monkeypatch)
-    settings = replace(
-        current_settings(), offline=True, allowed_classes=frozenset({"acme.modules:Gate"})
-    )
+    monkeypatch.setenv("PAIRLOCK_OFFLINE", "1")
+    monkeypatch.setenv("PAIRLOCK_ALLOW_CLASSES", "acme.modules:Gate")
     found = judge_inventory(
         drifted,
-        settings=settings,
         golden=True,
         wanted=lambda one: one.version == 2,
         allow=["acme.modules:Other"],

@@ -258,6 +258,9 @@ def test_a_changed_manifest_is_read_again(copy: Registry, settled: None) -> None
     changed = facts_of(take())["models:/adapter/1"]
     (root / "pairlock.json").write_bytes(content.replace(b'"kind"', b'"Kind"'))
     broken = facts_of(take())["models:/adapter/1"]
+    # read alone it says what it should; proved, it is not what Pairlock writes
+    (root / "pairlock.json").write_bytes(content.replace(b'"kind"', b' "kind"'))
+    loose = facts_of(take())["models:/adapter/1"]
     (root / "pairlock.json").unlink()
     missing = facts_of(take())["models:/adapter/1"]
 
@@ -265,6 +268,7 @@ def test_a_changed_manifest_is_read_again(copy: Registry, settled: None) -> None
     assert changed.package.digest not in {before.package.digest, changed.tags[DIGEST_TAG]}
     assert broken.package_state is PackageState.UNREADABLE and broken.problem
     assert broken.package is None
+    assert loose.package_state is PackageState.UNREADABLE and loose.package is None
     assert missing.package_state is PackageState.MISSING
     assert [one.kind for one in missing.findings] == [ErrorKind.MANIFEST_MISSING]
 

@@ -12,7 +12,7 @@ from pairlock.auditing.gathering import gather
 from pairlock.auditing.golden import recompute
 from pairlock.auditing.rules import in_order, judge
 from pairlock.auditing.rules.view import View
-from pairlock.config import Settings, current_settings
+from pairlock.config import current_settings
 from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
@@ -21,7 +21,6 @@ from pairlock.progress import SILENT, Progress
 def judge_inventory(
     inventory: Inventory,
     *,
-    settings: Settings | None = None,
     policy: Path | None = None,
     deep: bool = False,
     golden: bool = False,
@@ -36,7 +35,6 @@ def judge_inventory(
     Args:
         inventory: the registry as it was read. For `deep` it has to be read so too: its findings
             are about the bytes of packages, and those here about bases elsewhere and the cache.
-        settings: of this process; None for those of the environment.
         policy: the policy's file; else as `pairlock.promote`.
         deep: whether every byte of bases that are no registered package, and of this machine's
             cache, is hashed.
@@ -56,11 +54,11 @@ def judge_inventory(
         StorageError: it cannot be read.
         UnsupportedError: a newer release made the cache; only for `deep`.
     """
-    settings = settings or current_settings(rehash=deep, allow=allow)
+    settings = current_settings(rehash=deep, allow=allow)
     view = View(inventory)
     known, unknown = gather(
         view,
-        settings=replace(settings, rehash=settings.rehash or deep),
+        settings=settings,
         policy=policy,
         deep=deep,
         progress=progress,
@@ -73,7 +71,7 @@ def judge_inventory(
     if golden:
         found = recompute(
             filter(wanted, inventory.versions()),
-            allow=settings.allowed_classes.union(allow),
+            allow=settings.allowed_classes,
             offline=settings.offline,
             progress=progress,
             stop=stop,
