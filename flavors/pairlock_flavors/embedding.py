@@ -425,11 +425,10 @@ def _storage_errors(where: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             "writing the package failed",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(error.filename or where),
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="nothing was registered, and what was written is removed",
             hint="check free space and permissions there; TMPDIR moves the folder that packages "
             "are made in",

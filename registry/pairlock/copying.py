@@ -102,11 +102,10 @@ def copying_to(target: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             f"cannot copy to {target}",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(error.filename or target),
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="what was copied is removed",
             hint="check free space and permissions there",
         ) from error

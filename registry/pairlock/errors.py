@@ -259,3 +259,30 @@ class UnavailableError(PairlockError):
 
 class StorageError(PairlockError, OSError):
     """Reading or writing files failed."""
+
+    @classmethod
+    def of(
+        cls,
+        error: OSError,
+        summary: str,
+        *,
+        checked: str,
+        expected: str = "",
+        done: str,
+        hint: str,
+    ) -> StorageError:
+        """What the system said, as an error of this kind; the arguments as `PairlockError`'s."""
+        return cls(
+            summary,
+            kind=ErrorKind.STORAGE_FAILED,
+            checked=checked,
+            expected=expected,
+            found=os_reason(error),
+            done=done,
+            hint=hint,
+        )
+
+
+def os_reason(error: OSError) -> str:
+    """Why the system refused, in its own words."""
+    return f"{type(error).__name__}: {error.strerror or error}"

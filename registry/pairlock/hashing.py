@@ -110,12 +110,11 @@ def prove_files(
 
 
 def _unreadable(store: LocalStore, path: str, error: OSError) -> StorageError:
-    return StorageError(
+    return StorageError.of(
+        error,
         f"cannot read {store.local_path(path)}",
-        kind=ErrorKind.STORAGE_FAILED,
         checked="sha256",
         expected="a file that can be read",
-        found=f"{type(error).__name__}: {error.strerror or error}",
         done="nothing was loaded",
         hint="check permissions and the disk, then try again",
     )

@@ -22,12 +22,11 @@ def require_free(target: Path) -> None:
     try:
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             f"{target} cannot be written to",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(target),
             expected="a path for a new folder",
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="nothing was written",
             hint="choose another folder",
         ) from error
@@ -108,12 +107,11 @@ def write_whole(target: Path, content: bytes, *, replace: bool) -> None:
     except FileExistsError as error:
         raise _taken(target) from error
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             f"{target} cannot be written",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(target),
             expected="a file in a folder that is there and can be written to",
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="nothing was written",
             hint="make the folder, or choose another one",
         ) from error

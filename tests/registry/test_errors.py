@@ -23,6 +23,7 @@ from pairlock.errors import (
     StorageError,
     UnavailableError,
     UnsupportedError,
+    os_reason,
 )
 
 PARENTS = {
@@ -165,3 +166,13 @@ def test_an_error_is_json_data() -> None:
     assert data["findings"] == [FINDING.to_dict()]
     assert data["findings"][0]["kind"] == "file-size"
     assert data["findings"][0]["place"] == "payload/a"
+
+
+def test_what_the_system_said_is_kept() -> None:
+    """A file that could not be used gives the system's reason, and can be caught as an OSError."""
+    said = PermissionError(13, "Permission denied")
+    error = StorageError.of(said, "cannot read x", checked="x", done="nothing", hint="look")
+    assert error.kind is ErrorKind.STORAGE_FAILED
+    assert error.found == os_reason(said) == "PermissionError: Permission denied"
+    assert isinstance(error, OSError)
+    assert os_reason(OSError("odd")) == "OSError: odd"

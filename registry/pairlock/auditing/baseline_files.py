@@ -28,12 +28,11 @@ def read_baseline_file(path: Path) -> Baseline:
             hint="`pairlock audit --write-baseline` writes one",
         ) from error
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             f"{path} cannot be read",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(path),
             expected="a file that can be read",
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="nothing was audited",
             hint="check the permissions there",
         ) from error

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pairlock.errors import ErrorKind, StorageError, UnsupportedError
+from pairlock.errors import ErrorKind, StorageError, UnsupportedError, os_reason
 
 LAYOUT = 1
 """Raised when an older release could not read a newer cache. A cache is never converted."""
@@ -162,7 +162,7 @@ def no_space(folder: CacheFolder, found: str, expected: str) -> StorageError:
 
 
 def _storage_error(folder: CacheFolder, error: OSError) -> StorageError:
-    found = f"{type(error).__name__}: {error.strerror or error}"
+    found = os_reason(error)
     if error.errno in _FULL:
         return no_space(folder, found, "space for the files that are fetched")
     read_only = error.errno in _READ_ONLY

@@ -171,12 +171,11 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             (folder / name).write_bytes(content)
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             "the run's files could not be written",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(error.filename or folder),
             expected="room, and the permission to write",
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="the run is there, without all of its files, and is marked as failed",
             hint="check free space and permissions there, then run it again",
         ) from error

@@ -45,12 +45,11 @@ def read_dataset(path: str | Path, *, split: str = "test") -> Dataset:
         if where.is_file():
             return read_question_file(where, name=where.stem, problems=problems)
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             f"{where} cannot be read",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(error.filename or where),
             expected="files that can be read",
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="nothing was measured",
             hint="check the permissions there",
         ) from error

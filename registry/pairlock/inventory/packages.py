@@ -17,7 +17,7 @@ from pathlib import Path
 from pairlock.catalog import DIGEST_TAG
 from pairlock.catalog.listing import ListedVersion
 from pairlock.digests import FileRecord
-from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError
+from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError, os_reason
 from pairlock.integrity import compare_entries
 from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
 from pairlock.inventory.journal import Known, Stamp, pickles_in
@@ -103,7 +103,7 @@ def look_at(one: ListedVersion, location: str, memory: Memory) -> Look:
     except OSError as error:
         return Look(
             state=PackageState.UNREACHABLE,
-            problem=f"{location}: {type(error).__name__}: {error.strerror or error}",
+            problem=f"{location}: {os_reason(error)}",
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pairlock.auditing.codes import Severity
 from pairlock.auditing.result import Audit
 from pairlock.catalog import LoggedRun, log_run
-from pairlock.errors import ErrorKind, StorageError
+from pairlock.errors import StorageError
 from pairlock.markdown import code
 from pairlock.progress import SILENT, Progress
 from pairlock.report.reporting import report_page
@@ -140,12 +140,11 @@ def _baseline(file: str | None) -> dict[str, bytes]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StorageError(
+        raise StorageError.of(
+            error,
             f"the baseline {path} cannot be read any more",
-            kind=ErrorKind.STORAGE_FAILED,
             checked=str(path),
             expected="the file that the audit was made with",
-            found=f"{type(error).__name__}: {error.strerror or error}",
             done="no run was made",
             hint="bring it back, and run the audit again",
         ) from error

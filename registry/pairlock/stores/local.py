@@ -18,6 +18,7 @@ from pairlock.errors import (
     NotFoundError,
     StorageError,
     UnsupportedError,
+    os_reason,
 )
 from pairlock.stores.failures import file_missing, too_large
 from pairlock.stores.interface import BrokenStreamError, ByteStream, Entry, EntryType
@@ -275,7 +276,7 @@ def _link(aside: Path, target: Path) -> None:
             kind=ErrorKind.CONDITION_UNSUPPORTED,
             checked=str(target.parent),
             expected="a file system with hard links, which make a file for exactly one of many",
-            found=f"{type(error).__name__}: {error.strerror or error}",
+            found=os_reason(error),
             done="nothing was stored",
             hint="use a folder on another file system, or S3",
         ) from error
@@ -326,7 +327,7 @@ def _storage_error(
         kind=ErrorKind.NO_SPACE if is_full else ErrorKind.STORAGE_FAILED,
         checked=str(path),
         expected=wish,
-        found=f"{type(error).__name__}: {error.strerror or error}",
+        found=os_reason(error),
         done=done,
         hint="free some space, then try again"
         if is_full

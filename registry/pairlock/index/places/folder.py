@@ -151,12 +151,11 @@ def _damaged(path: Path, problem: str) -> FormatError:
 
 
 def _unusable(path: Path, verb: str, error: OSError) -> StorageError:
-    return StorageError(
+    return StorageError.of(
+        error,
         f"{path} cannot be {verb}",
-        kind=ErrorKind.STORAGE_FAILED,
         checked=str(path),
         expected="a file that can be read and replaced",
-        found=f"{type(error).__name__}: {error.strerror or error}",
         done="nothing",
         hint="see to the folder's permissions and space",
     )
