@@ -201,13 +201,13 @@ def test_what_nothing_knows_is_no_clean_audit(
 @pytest.mark.parametrize(
     "asked",
     [
-        ("--stage", "staging"),
+        ("--stage", "staging", "--model", "minilm"),
         ("--base", "models:/nobody/*"),
         ("--base", "models:/support/1"),
     ],
 )
 def test_what_is_there_and_has_nothing_is_a_clean_audit(
-    given: Given, asked: tuple[str, str]
+    given: Given, asked: tuple[str, ...]
 ) -> None:
     """A usual stage may be empty, a version may have nothing on it, a pattern may match nothing."""
     nothing = run(*asked)

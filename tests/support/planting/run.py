@@ -221,10 +221,12 @@ def _environment(folder: Path) -> Iterator[None]:
     os.environ.pop("PAIRLOCK_OFFLINE", None)
     os.environ.pop("PAIRLOCK_POLICY", None)
     sys.path.insert(0, str(EXAMPLE))
+    writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # beside the example
     try:
         yield
     finally:
         sys.path.remove(str(EXAMPLE))
+        sys.dont_write_bytecode = writes_nothing
         for name, text in before.items():
             if text is None:
                 os.environ.pop(name, None)

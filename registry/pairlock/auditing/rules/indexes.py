@@ -6,7 +6,7 @@ so what counts is whether one of those in a stage is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from pairlock.auditing.codes import FACTS, Code, Severity
 from pairlock.auditing.findings import AuditFinding
@@ -61,10 +61,10 @@ def space_of(version: VersionFacts) -> str | None:
     return version.tags.get("pairlock.document_space")
 
 
-def _serving(view: View) -> Mapping[str, VersionFacts]:
-    """Document spaces of versions that are in a stage, each with one of them."""
+def _serving(view: View) -> set[str]:
+    """Document spaces of versions that are in a stage."""
     return {
-        space: one
+        space
         for one in view.inventory.versions()
         if view.stages(one) and (space := space_of(one)) is not None
     }
