@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
 from pairlock.stores import LocalStore
 from support.ledgers import entry_after
-from support.registries import Registry, active
+from support.registries import Registry, active, copy_registry
 from support.stage_versions import save_linear
 
 
@@ -63,20 +61,7 @@ def stock(
 @pytest.fixture
 def copy(stock: Registry, tmp_path: Path) -> Iterator[Registry]:
     """A copy of it, packages and all, in use."""
-    shutil.copytree(stock.folder, tmp_path / "registry")
-    made = Registry(tmp_path / "registry")
-    with closing(sqlite3.connect(made.folder / "mlflow.db")) as database, database:
-        for table, columns in {
-            "experiments": ["artifact_location"],
-            "runs": ["artifact_uri"],
-            "logged_models": ["artifact_location"],
-            "model_versions": ["source", "storage_location"],
-        }.items():
-            for column in columns:
-                database.execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
-                    (str(stock.folder), str(made.folder)),
-                )
+    made = copy_registry(stock, tmp_path / "registry")
     with active(made.uri):
         yield made
 
