@@ -22,6 +22,7 @@ from typing import Any
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
+from pairlock.api import load
 from pairlock.catalog import client, describe, ensure_registry, fix_ledger_place, local_path
 from pairlock.config import current_settings
 from pairlock.describing import model_description, version_description
@@ -32,19 +33,17 @@ from pairlock.manifest.format import PAGE_NAME, PAYLOAD
 from pairlock.packages import Package
 from pairlock.progress import SILENT, Progress
 from pairlock.references import check_model_name
-from pairlock.resolution import resolve
 from pairlock.staging import staged
 from pairlock.stores.opening import open_store
 from pairlock.transfer import upload
 from pairlock_flavors import _mlflow
 from pairlock_flavors._mlflow import FLAVOR_NAME
+from pairlock_flavors.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.loader import _load_pyfunc
 from pairlock_flavors.packaging.build import Built, build_package
 from pairlock_flavors.packaging.draft import Options
 from pairlock_flavors.packaging.sources import open_source
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.foreign_classes import allowed_classes
-from pairlock_flavors.torch_runtime.open import Wish, open_embedding
 from pairlock_flavors.training.link import linked_run
 from pairlock_flavors.training.trainers import Trained, unwrap
 
@@ -296,37 +295,19 @@ def store_copy(
     return str(model.model_id)
 
 
-def load_model(
-    model_uri: str,
-    *,
-    device: str = "auto",
-    dtype: str | None = None,
-    merge: bool | None = None,
-    base: str | None = None,
-    golden: bool = False,
-    expected_digest: str | None = None,
-    allow: Iterable[str] = (),
-    offline: bool | None = None,
-    rehash: bool = False,
-    progress: Progress = SILENT,
-) -> PackageEmbedding:
-    """Load a package as a LlamaIndex embedding. See `pairlock.load`.
+def load_model(model_uri: str, **options: Any) -> PackageEmbedding:
+    """Load a package as a LlamaIndex embedding.
+
+    Args:
+        model_uri: as `pairlock.load`.
+        **options: as `pairlock.load`.
 
     Raises:
         PairlockError: every reason not to load.
     """
-    settings = current_settings(offline=offline, rehash=rehash, allow=allow)
-    wish = Wish(
-        device=device,
-        dtype=dtype,
-        merge=merge,
-        base=base,
-        golden=golden,
-        expected_digest=expected_digest,
-    )
-    return open_embedding(
-        resolve(model_uri, settings), settings=settings, wish=wish, progress=progress
-    )
+    found = load(model_uri, **options)
+    assert isinstance(found, PackageEmbedding)
+    return found
 
 
 def _build(

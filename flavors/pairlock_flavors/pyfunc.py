@@ -18,8 +18,9 @@ from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
 from pairlock.progress import SILENT
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.open import Wish, open_embedding
+from pairlock_flavors.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.loading import load_located
+from pairlock_flavors.wish import Wish
 
 DEFAULT_CONFIG: dict[str, Any] = {"device": "auto", "role": "text"}
 """Saved with every package; `mlflow.pyfunc.load_model(uri, model_config={…})` overrides it."""
@@ -75,7 +76,7 @@ def load_pyfunc_model(path: str, model_config: dict[str, Any] | None = None) -> 
     located = Located(
         requested=folder, uri=folder, location=folder, anchors=recorded_digest(folder)
     )
-    embedding = open_embedding(
+    embedding = load_located(
         located,
         settings=current_settings(),
         wish=Wish(device=str(config["device"])),

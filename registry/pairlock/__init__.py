@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pairlock.catalog.runs import LoggedRun
     from pairlock.comparing.difference import Difference
     from pairlock.comparing.diffing import diff
+    from pairlock.encoder import Encoder
     from pairlock.errors import (
         AlreadyExistsError,
         ConflictError,
@@ -75,6 +76,7 @@ __all__ = [
     "Carried",
     "ConflictError",
     "Difference",
+    "Encoder",
     "ErrorKind",
     "Evaluation",
     "Executed",
@@ -133,6 +135,7 @@ _ELSEWHERE = {
     "Audit": "pairlock.auditing.result",
     "Carried": "pairlock.carrying",
     "Difference": "pairlock.comparing.difference",
+    "Encoder": "pairlock.encoder",
     "Evaluation": "pairlock.evaluation.evaluating",
     "Lineage": "pairlock.standing.tracing",
     "Profile": "pairlock.profiling",

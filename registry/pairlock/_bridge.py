@@ -17,6 +17,11 @@ def flavor() -> Any:
     return import_module("pairlock_flavors.embedding")
 
 
+def loading() -> Any:
+    """The module `pairlock_flavors.loading`, which imports a runtime when it is needed."""
+    return import_module("pairlock_flavors.loading")
+
+
 def measuring() -> Any:
     """The module `pairlock_flavors.torch_runtime.measuring`."""
     return import_module("pairlock_flavors.torch_runtime.measuring")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from pairlock._bridge import flavor
+from pairlock._bridge import flavor, loading
+from pairlock.config import current_settings
 from pairlock.logged import LoggedPackage
 from pairlock.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from llama_index.core.base.embeddings.base import BaseEmbedding
 
+    from pairlock.encoder import Encoder
 
+
+@overload
 def load(
     uri: str,
     *,
+    runtime: str | None = None,
+    interface: Literal["callable"],
     device: str = "auto",
     dtype: str | None = None,
     merge: bool | None = None,
@@ -26,7 +32,44 @@ def load(
     offline: bool | None = None,
     rehash: bool = False,
     progress: Progress = SILENT,
-) -> BaseEmbedding:
+) -> Encoder: ...
+
+
+@overload
+def load(
+    uri: str,
+    *,
+    runtime: str | None = None,
+    interface: Literal["llama_index"] = "llama_index",
+    device: str = "auto",
+    dtype: str | None = None,
+    merge: bool | None = None,
+    base: str | None = None,
+    golden: bool = False,
+    expected_digest: str | None = None,
+    allow: Iterable[str] = (),
+    offline: bool | None = None,
+    rehash: bool = False,
+    progress: Progress = SILENT,
+) -> BaseEmbedding: ...
+
+
+def load(
+    uri: str,
+    *,
+    runtime: str | None = None,
+    interface: str = "llama_index",
+    device: str = "auto",
+    dtype: str | None = None,
+    merge: bool | None = None,
+    base: str | None = None,
+    golden: bool = False,
+    expected_digest: str | None = None,
+    allow: Iterable[str] = (),
+    offline: bool | None = None,
+    rehash: bool = False,
+    progress: Progress = SILENT,
+) -> BaseEmbedding | Encoder:
     """Load a registered model as a LlamaIndex embedding, or fail.
 
     Before anything is loaded, every file of the package, and of an adapter's base, is compared with
@@ -38,6 +81,12 @@ def load(
     Args:
         uri: `models:/name/3`, `models:/name@alias`, `models:/name/Stage`, `models:/m-…`,
             `runs:/<run id>/<name>`, `s3://bucket/prefix`, or a package's folder.
+        runtime: `torch`, the reference; `onnx`, which needs no torch and starts many times sooner,
+            on the CPU; or `auto`: torch where it is installed, else onnx. None for
+            `PAIRLOCK_RUNTIME`, which is `auto` where it is not set. Both compute the recorded
+            vectors.
+        interface: `llama_index` for a LlamaIndex embedding; `callable` for an `Encoder`, a function
+            from texts to vectors that imports no LlamaIndex.
         device: `auto`, or a torch device.
         dtype: float32, float16 or bfloat16 in place of the recorded one. The vectors are then
             close to the approved ones, and no longer the same; the receipt says so.
@@ -56,8 +105,9 @@ def load(
         progress: told about the work.
 
     Returns:
-        A `HuggingFaceEmbedding` for a full model, an `AdapterEmbeddingModel` for an adapter
-        (subclasses of them). `pairlock.receipt` says what was checked.
+        In the torch runtime a `HuggingFaceEmbedding` for a full model, an `AdapterEmbeddingModel`
+        for an adapter (subclasses of them); in the onnx runtime a `BaseEmbedding` of our own.
+        `pairlock.receipt` says what was checked.
 
     Raises:
         IntegrityError: anything differs from what was approved. Nothing is loaded.
@@ -65,21 +115,23 @@ def load(
         FormatError: the manifest cannot be read.
         InvalidInputError: the URI or an argument cannot be.
         UnsupportedError: it is in a store that this release does not read.
-        UnavailableError: the registry, the store or the device is not there, or this machine is
-            offline and has not got everything.
+        UnavailableError: the registry, the store, the device or the runtime is not there, or this
+            machine is offline and has not got everything.
         StorageError: files cannot be read, or the cache cannot be written.
     """
-    found: BaseEmbedding = flavor().load_model(
+    found: BaseEmbedding | Encoder = loading().load(
         uri,
-        device=device,
-        dtype=dtype,
-        merge=merge,
-        base=base,
-        golden=golden,
-        expected_digest=expected_digest,
-        allow=allow,
-        offline=offline,
-        rehash=rehash,
+        settings=current_settings(offline=offline, rehash=rehash, allow=allow),
+        wish=loading().Wish(
+            runtime=runtime,
+            interface=interface,
+            device=device,
+            dtype=dtype,
+            merge=merge,
+            base=base,
+            golden=golden,
+            expected_digest=expected_digest,
+        ),
         progress=progress,
     )
     return found

@@ -7,6 +7,8 @@ PAIRLOCK_MIRRORS  where bases may also be found: folders or s3:// URIs that `pai
 PAIRLOCK_LOCKS    off: fetch without waiting for another process that fetches the same bytes
 PAIRLOCK_ALLOW_CLASSES  classes of other packages that models may be built from, as
                   `package.module:Class`, separated by commas
+PAIRLOCK_RUNTIME  what computes vectors: torch, onnx, or auto (torch where it is installed)
+PAIRLOCK_RUNTIMES what packages are made for, separated by commas: torch,onnx; or torch alone
 PAIRLOCK_POLICY   the policy's file, in place of a pairlock.toml here or in a folder above
 PAIRLOCK_ACTOR    who is acting, for the ledger; default: user and machine, such as kim@build-7
 PAIRLOCK_LEDGER   where new ledgers lie: a folder that all share, or s3://bucket/prefix; a model
@@ -27,6 +29,7 @@ from pairlock.manifest.format import CLASS_PATH
 from pairlock.references import absolute_folder
 
 _YES = {"1", "true", "yes", "on"}
+_RUNTIMES = ("auto", "torch", "onnx")
 _NO = {"0", "false", "no", "off"}
 
 
@@ -51,6 +54,12 @@ class Settings:
 
     allowed_classes: frozenset[str] = frozenset()
     """Classes of other packages that may be imported and run, as `package.module:Class`."""
+
+    runtime: str = "auto"
+    """What computes vectors where the caller does not say: torch, onnx or auto."""
+
+    runtimes: tuple[str, ...] = ("torch", "onnx")
+    """What packages are made for where the caller does not say."""
 
     policy: Path | None = None
     """The policy's file; None to look for a `pairlock.toml`."""
@@ -101,9 +110,53 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             environment.get("PAIRLOCK_ALLOW_CLASSES", "").split(","),
             "the environment variable PAIRLOCK_ALLOW_CLASSES",
         ),
+        runtime=_one_of(environment, "PAIRLOCK_RUNTIME", _RUNTIMES) or "auto",
+        runtimes=package_runtimes(
+            environment.get("PAIRLOCK_RUNTIMES", "torch,onnx").split(","),
+            "the environment variable PAIRLOCK_RUNTIMES",
+        ),
         policy=absolute_folder(policy) if policy else None,
         actor=environment.get("PAIRLOCK_ACTOR", "").strip() or None,
         ledger=_place(environment.get("PAIRLOCK_LEDGER", "").strip()),
+    )
+
+
+def package_runtimes(names: Iterable[str], where: str) -> tuple[str, ...]:
+    """What a package shall be made for.
+
+    Args:
+        names: `torch`, which every package is made for, and perhaps `onnx`.
+        where: who says so, for messages.
+
+    Raises:
+        InvalidInputError: another name, or no torch.
+    """
+    wanted = {name.strip() for name in names} - {""}
+    if wanted in ({"torch"}, {"torch", "onnx"}):
+        return tuple(name for name in ("torch", "onnx") if name in wanted)
+    raise InvalidInputError(
+        "a package cannot be made for these runtimes",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked=where,
+        expected="torch, or torch and onnx: what is packaged is computed by torch first",
+        found=", ".join(sorted(wanted)) or "none",
+        done="nothing was written",
+        hint="say torch,onnx, or torch alone",
+    )
+
+
+def _one_of(environment: Mapping[str, str], name: str, known: tuple[str, ...]) -> str | None:
+    value = environment.get(name, "").strip().lower()
+    if not value or value in known:
+        return value or None
+    raise InvalidInputError(
+        f"{name} is none of {', '.join(known)}",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked=f"the environment variable {name}",
+        expected=", ".join(known),
+        found=repr(environment[name]),
+        done="nothing was looked up",
+        hint=f"set {name}={known[0]}, or unset it",
     )
 
 

@@ -108,6 +108,10 @@ class ErrorKind(StrEnum):
     DESTINATION = "destination"
     # audit
     BASELINE_INVALID = "baseline-invalid"
+    # runtimes
+    LIBRARY_MISSING = "library-missing"
+    RUNTIME_MISSING = "runtime-missing"
+    RUNTIME_INVALID = "runtime-invalid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from transformers.utils import logging as transformers_logging
 
 from pairlock.golden import adapter_shift, bars_for, compare_vectors, golden_texts, project
 from pairlock.manifest import Role
-from pairlock_flavors.torch_runtime.golden_vectors import Vectors, judge
+from pairlock_flavors.golden_vectors import Vectors, judge
 from pairlock_flavors.torch_runtime.models.description import describe
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 

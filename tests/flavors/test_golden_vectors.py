@@ -24,10 +24,10 @@ from pairlock.packages import Package, open_package
 from pairlock.progress import SILENT
 from pairlock.references import parse_reference
 from pairlock.verification import Outcome
+from pairlock_flavors.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.golden_vectors import check_golden
 from pairlock_flavors.torch_runtime.assemble import Identity, Parts, Placement, assemble
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.golden_vectors import check_golden
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 from support.adapters import ADAPTERS, computed
 from support.vectors import one_minus_cosine

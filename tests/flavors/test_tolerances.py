@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from pairlock.errors import ErrorKind
 from pairlock.golden import BARS, DRIFT, TELLABLE_SHIFT, bars_for, project
-from pairlock_flavors.torch_runtime.golden_vectors import GoldenResult, Vectors, judge
+from pairlock_flavors.golden_vectors import GoldenResult, Vectors, judge
 from support import variants
 from support.variants import LORA_ON, MODELS, Change, changed, embed, through_layer
 

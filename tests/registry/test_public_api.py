@@ -60,6 +60,7 @@ def test_all_lists_what_is_public() -> None:
         "Carried",
         "ConflictError",
         "Difference",
+        "Encoder",
         "ErrorKind",
         "Evaluation",
         "Executed",

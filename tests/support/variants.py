@@ -16,7 +16,7 @@ from transformers import Qwen3Config, Qwen3Model
 
 from pairlock.golden import adapter_shift, golden_texts
 from pairlock.manifest import Role
-from pairlock_flavors.torch_runtime.golden_vectors import Vectors
+from pairlock_flavors.golden_vectors import Vectors
 from pairlock_flavors.torch_runtime.models.description import describe
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 from support.models import MAX_TOKENS, PROMPTS, save_model, tokenizer

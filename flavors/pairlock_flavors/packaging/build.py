@@ -38,16 +38,16 @@ from pairlock.manifest.format import (
 )
 from pairlock.packages import open_package
 from pairlock.progress import Progress
+from pairlock_flavors.golden_vectors import (
+    Vectors,
+    compute_vectors,
+    judge,
+)
 from pairlock_flavors.packaging.adapter_draft import draft_adapter
 from pairlock_flavors.packaging.draft import Options, draft_model
 from pairlock_flavors.packaging.page import render_page
 from pairlock_flavors.packaging.sources import ModelSource, Source
 from pairlock_flavors.torch_runtime.assemble import Identity, Parts, assemble
-from pairlock_flavors.torch_runtime.golden_vectors import (
-    Vectors,
-    compute_vectors,
-    judge,
-)
 from pairlock_flavors.torch_runtime.open import (
     GOLDEN_PLACEMENT,
     golden_result,

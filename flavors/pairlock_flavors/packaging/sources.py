@@ -33,10 +33,10 @@ from pairlock.layouts import (
 from pairlock.manifest import EncodeSettings, Kind, LayerFacts, Role
 from pairlock.references import absolute_folder
 from pairlock.stores import LocalStore
+from pairlock_flavors.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.packaging.pickles import read_state_dict
 from pairlock_flavors.torch_runtime.adapters.custom import class_path_of, construct_custom
 from pairlock_flavors.torch_runtime.adapters.tensors import check_tensors, shapes_of
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.models.description import describe, saved_dtype
 
 Embed = Callable[[Sequence[str], Role], NDArray[np.float32]]

@@ -31,8 +31,8 @@ from pairlock_flavors.torch_runtime.adapters.layers import load_layer
 from pairlock_flavors.torch_runtime.adapters.peft import put_peft
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.embeddings.full_embedding import FullEmbedding
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.embeddings.peft_embedding import PeftEmbedding
+from pairlock_flavors.torch_runtime.embeddings.torch_embedding import TorchEmbedding
 from pairlock_flavors.torch_runtime.foreign_classes import check_allowed
 from pairlock_flavors.torch_runtime.models.description import apply_settings, foreign_modules
 from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer
@@ -106,7 +106,7 @@ class Parts:
 
 def assemble(
     parts: Parts, *, identity: Identity, placement: Placement, fresh: bool = False
-) -> PackageEmbedding:
+) -> TorchEmbedding:
     """Put a model together.
 
     Args:
@@ -130,7 +130,7 @@ def assemble(
 
 def _assembled(
     parts: Parts, identity: Identity, placement: Placement, *, fresh: bool
-) -> PackageEmbedding:
+) -> TorchEmbedding:
     key = parts.key(placement)
     model = parts.load(placement) if fresh else resident(key, lambda: parts.load(placement))
     # whoever loaded it first may have allowed what this caller does not
@@ -215,6 +215,7 @@ def _fields(parts: Parts, model: ResidentModel, identity: Identity) -> dict[str,
         "model_name": identity.uri,
         "device": model.key.device,
         "dtype": model.key.dtype,
+        "runtime": "torch",
         "base": identity.base,
         "dimension": parts.manifest.dimension,
     }

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer, SimilarityFunction
 from pairlock.evaluation.dataset import Dataset
 from pairlock.manifest import Role
 from pairlock.progress import SILENT, Progress
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.embeddings.package_embedding import PackageEmbedding
 
 try:
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator

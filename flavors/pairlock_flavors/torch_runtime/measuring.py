@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from pairlock.manifest import Manifest, Role
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
-from pairlock_flavors.torch_runtime.golden_vectors import check_golden
+from pairlock_flavors.embeddings.package_embedding import PackageEmbedding
+from pairlock_flavors.golden_vectors import check_golden
 from pairlock_flavors.torch_runtime.placement.live_tensors import counting
 from pairlock_flavors.torch_runtime.placement.machine import cpu_name
 from pairlock_flavors.torch_runtime.placement.trial import long_text

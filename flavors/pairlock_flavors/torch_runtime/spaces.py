@@ -10,13 +10,13 @@ from pairlock.spaces import SpaceDescription
 from pairlock_flavors.torch_runtime.adapters.identity import describe_layer, describe_peft
 from pairlock_flavors.torch_runtime.assemble import Parts
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 from pairlock_flavors.torch_runtime.embeddings.peft_embedding import PeftEmbedding
+from pairlock_flavors.torch_runtime.embeddings.torch_embedding import TorchEmbedding
 from pairlock_flavors.torch_runtime.models.identity import PipelineIdentity
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 
-def compute_spaces(parts: Parts, embedding: PackageEmbedding) -> Spaces:
+def compute_spaces(parts: Parts, embedding: TorchEmbedding) -> Spaces:
     """The ids of a model's spaces.
 
     A PEFT adapter is described by its base, without it, and by its own tensors: whether it is added
@@ -47,7 +47,7 @@ def compute_spaces(parts: Parts, embedding: PackageEmbedding) -> Spaces:
     return Spaces(document=ids[Role.TEXT], query=ids[Role.QUERY])
 
 
-def _encoder(embedding: PackageEmbedding) -> SentenceModel:
+def _encoder(embedding: TorchEmbedding) -> SentenceModel:
     """The pipeline under an embedding, without an adapter, with the recorded settings."""
     if isinstance(embedding, PeftEmbedding):
         return embedding._bare()

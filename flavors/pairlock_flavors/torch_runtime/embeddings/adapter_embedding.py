@@ -13,12 +13,13 @@ from llama_index.embeddings.adapter import AdapterEmbeddingModel
 from numpy.typing import NDArray
 
 from pairlock.manifest import Role
+from pairlock_flavors.embeddings.package_embedding import CALL_SIZE
 from pairlock_flavors.torch_runtime.adapters.adapted_model import AdaptedModel
 from pairlock_flavors.torch_runtime.embeddings.full_embedding import FullEmbedding
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import CALL_SIZE, PackageEmbedding
+from pairlock_flavors.torch_runtime.embeddings.torch_embedding import TorchEmbedding
 
 
-class AdapterEmbedding(PackageEmbedding, AdapterEmbeddingModel):
+class AdapterEmbedding(TorchEmbedding, AdapterEmbeddingModel):
     """A registered adapter on the base it was trained on.
 
     An instance of LlamaIndex's `AdapterEmbeddingModel`. LlamaIndex's constructor is not run: it

@@ -9,15 +9,12 @@ from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import (
-    CALL_SIZE,
-    PackageEmbedding,
-    Vector,
-)
+from pairlock_flavors.embeddings.package_embedding import CALL_SIZE, Vector
+from pairlock_flavors.torch_runtime.embeddings.torch_embedding import TorchEmbedding
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 
 
-class FullEmbedding(PackageEmbedding, HuggingFaceEmbedding):
+class FullEmbedding(TorchEmbedding, HuggingFaceEmbedding):
     """A registered full model.
 
     An instance of LlamaIndex's `HuggingFaceEmbedding`, built around a model that was loaded from

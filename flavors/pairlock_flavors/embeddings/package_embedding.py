@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -19,12 +21,11 @@ from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
 from numpy.typing import NDArray
 
 from pairlock.api import load
+from pairlock.encoder import Encoder
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.manifest import Role
 from pairlock.receipts import Receipt
-from pairlock_flavors.torch_runtime.embeddings.vector_cache import ModelCache, caching_as
-from pairlock_flavors.torch_runtime.models.residents import ResidentModel
-from pairlock_flavors.torch_runtime.placement.machine import is_available
+from pairlock_flavors.embeddings.vector_cache import ModelCache, caching_as
 
 CALL_SIZE = 256
 """Texts that LlamaIndex hands over at once. The model sorts them by length and encodes them in its
@@ -32,7 +33,7 @@ own batches, so a larger hand-over wastes less padding."""
 
 Vector = list[float]
 
-_RECIPE = ("uri", "package_digest", "device", "dtype", "merge", "base")
+_RECIPE = ("uri", "package_digest", "device", "dtype", "merge", "base", "runtime")
 """Fields that say how to load the model again."""
 
 _IDENTITY = {"uri", "package_digest", "device"}
@@ -55,12 +56,8 @@ _texts = BaseEmbedding.get_text_embedding_batch.__wrapped__
 _atexts = BaseEmbedding.aget_text_embedding_batch.__wrapped__
 
 
-class Encoder(Protocol):
+class TextEncoder(Protocol):
     """What computes the vectors."""
-
-    @property
-    def resident(self) -> ResidentModel:
-        """The model in memory that they are computed on."""
 
     def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Embed texts in one role: (n_texts, dimension) float32."""
@@ -77,8 +74,9 @@ class PackageEmbedding(BaseEmbedding):
     uri: str = Field(description="What was loaded; loading it again gives the same bytes.")
     package_digest: str = Field(description="Digest of the package the vectors come from.")
     dimension: int = Field(description="Dimension of the vectors.", gt=0)
-    device: str = Field(description="The torch device the model is on.")
-    dtype: str = Field(description="The torch dtype the model runs in.")
+    device: str = Field(description="The device the model is on, as torch names it.")
+    dtype: str = Field(description="The dtype the model runs in, as torch names it.")
+    runtime: str = Field(description="What computes the vectors: torch or onnx.")
     merge: bool | None = Field(
         default=None, description="Whether a PEFT adapter is added to the weights."
     )
@@ -86,7 +84,7 @@ class PackageEmbedding(BaseEmbedding):
         default=None, description="Where the base was taken from, when not from its pin."
     )
 
-    _encoder: Encoder = PrivateAttr()
+    _encoder: TextEncoder = PrivateAttr()
     _pairlock_receipt: Receipt = PrivateAttr()
     _allowed: frozenset[str] = PrivateAttr(default=frozenset())
 
@@ -101,11 +99,6 @@ class PackageEmbedding(BaseEmbedding):
             (n_texts, dimension) float32.
         """
         return self._encoder.encode(texts, role)
-
-    @property
-    def resident_model(self) -> ResidentModel:
-        """The model in memory that the vectors are computed on."""
-        return self._encoder.resident
 
     @property
     def adapted_roles(self) -> tuple[Role, ...]:
@@ -175,6 +168,12 @@ class PackageEmbedding(BaseEmbedding):
     def to_payload(self) -> dict[str, Any]:
         """What observability may see: names and the digest."""
         return {**super().to_payload(), "package_digest": self.package_digest}
+
+    def as_encoder(self) -> Encoder:
+        """The same model as a plain function of texts."""
+        recipe = {name: value for name, value in self._recipe().items() if name != "package_digest"}
+        recipe |= {"expected_digest": self.package_digest, "allow": sorted(self._allowed)}
+        return Encoder(self, self._pairlock_receipt, recipe)
 
     def _recipe(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _RECIPE}
@@ -252,7 +251,7 @@ def reload_embedding(
     """Load the embedding that a pickle or a dictionary names. The digest must still be the same.
 
     A device that this process does not have falls back to `auto`: a model pickled on CUDA is used
-    on a worker without it.
+    on a worker without it. The runtime stays the one that the vectors came from.
 
     Args:
         recipe: how it was loaded.
@@ -265,7 +264,8 @@ def reload_embedding(
     device = str(recipe["device"])
     found = load(
         recipe["uri"],
-        device=device if is_available(device) else "auto",
+        runtime=recipe.get("runtime"),
+        device=device if device == "cpu" or _is_there(device) else "auto",
         dtype=recipe.get("dtype"),
         merge=recipe.get("merge"),
         base=recipe.get("base"),
@@ -276,6 +276,14 @@ def reload_embedding(
     for name, value in options.items():
         setattr(found, name, value)
     return found
+
+
+def _is_there(device: str) -> bool:
+    """Whether a device other than the CPU is there; only torch knows any."""
+    if find_spec("torch") is None:
+        return False
+    machine = import_module("pairlock_flavors.torch_runtime.placement.machine")
+    return bool(machine.is_available(device))
 
 
 def _not_of(kind: type[PackageEmbedding], found: str) -> InvalidInputError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,34 @@ from pairlock.errors import Finding
 from pairlock.golden import Bars, Deviation, adapter_applied, bars_for, compare_vectors
 from pairlock.golden_files import read_golden
 from pairlock.manifest import GoldenBars, Manifest, Role
-from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
-from pairlock_flavors.torch_runtime.embeddings.package_embedding import PackageEmbedding
 
 Vectors = dict[str, NDArray[np.float32]]
 """By `query`, `text`, and for adapters `base_query`, `base_text`: (n_texts, dim) float32."""
+
+
+class Model(Protocol):
+    """What golden vectors are asked of, whichever runtime computes them."""
+
+    @property
+    def adapted_roles(self) -> tuple[Role, ...]:
+        """The roles whose vectors differ from those of the base; none for a full model."""
+
+    def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Embed texts in one role: (n_texts, dimension) float32."""
+
+    def base_vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Embed texts by the base alone: (n_texts, base dimension) float32."""
+
+
+class Adapted(Protocol):
+    """A layer on a base, which vectors of the base can be put through."""
+
+    @property
+    def adapted_roles(self) -> tuple[Role, ...]:
+        """The roles whose vectors pass through the layer."""
+
+    def adapt(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put vectors of the base through the layer: (n, base dimension) to (n, dimension)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +56,14 @@ class GoldenResult:
         return max((found.one_minus_cosine for found in self.deviations.values()), default=0.0)
 
 
-def compute_vectors(
-    embedding: PackageEmbedding, texts: tuple[str, ...], *, is_adapter: bool
-) -> Vectors:
+def compute_vectors(model: Model, texts: tuple[str, ...], *, is_adapter: bool) -> Vectors:
     """Embed the golden texts in every role; for an adapter, by its base alone as well."""
-    vectors = {role.value: _by_length(embedding.vectors, texts, role) for role in Role}
+    vectors = {role.value: _by_length(model.vectors, texts, role) for role in Role}
     if is_adapter:
         for role in Role:
             vectors[f"base_{role}"] = (
-                _by_length(embedding.base_vectors, texts, role)
-                if role in embedding.adapted_roles
+                _by_length(model.base_vectors, texts, role)
+                if role in model.adapted_roles
                 else vectors[role.value]
             )
     return vectors
@@ -57,7 +79,7 @@ def _by_length(
 
 
 def check_golden(
-    embedding: PackageEmbedding,
+    model: Model,
     manifest: Manifest,
     root: Path,
     *,
@@ -70,7 +92,7 @@ def check_golden(
     which tell gross mistakes and missing adapters, and no small finetune.
 
     Args:
-        embedding: the loaded model.
+        model: the loaded model.
         manifest: its package's manifest.
         root: its package's folder.
         device_type: what it runs on: cpu, cuda or mps.
@@ -84,22 +106,25 @@ def check_golden(
         UnsupportedError: there are no bars for that device and dtype.
     """
     recorded, texts = read_golden(root, manifest)
-    found = compute_vectors(embedding, texts, is_adapter=manifest.kind.is_adapter)
+    found = compute_vectors(model, texts, is_adapter=manifest.kind.is_adapter)
     if (device_type, dtype) == ("cpu", "float32"):
         return compare(recorded, found, manifest.golden.bars)
     return judge(recorded, found, device_type=device_type, dtype=dtype)
 
 
-def check_adapter(embedding: AdapterEmbedding, manifest: Manifest, root: Path) -> GoldenResult:
+def check_adapter(
+    adapted: Adapted, manifest: Manifest, root: Path, *, device_type: str = "cpu"
+) -> GoldenResult:
     """Put the base's recorded vectors through the adapter, and compare with the recorded outcome.
 
     It costs no text, so that it is done at every load: the adapter's class is code that is in no
     package, and another activation has the same tensors.
 
     Args:
-        embedding: the loaded adapter.
+        adapted: the loaded adapter.
         manifest: its package's manifest.
         root: its package's folder.
+        device_type: what the layer runs on: cpu, cuda or mps.
 
     Returns:
         The deviations of the roles that the adapter transforms.
@@ -108,11 +133,11 @@ def check_adapter(embedding: AdapterEmbedding, manifest: Manifest, root: Path) -
         FormatError: the recorded vectors are not what the manifest says they are.
     """
     recorded, _ = read_golden(root, manifest)
-    names = [role.value for role in embedding.adapted_roles]
+    names = [role.value for role in adapted.adapted_roles]
     bases = {f"base_{name}": recorded[f"base_{name}"] for name in names}
     expected = {name: recorded[name] for name in names}
-    found = {name: embedding.adapt(recorded[f"base_{name}"]) for name in names}
-    bars = bars_for(embedding.device.partition(":")[0], "float32")  # whatever the base runs in
+    found = {name: adapted.adapt(recorded[f"base_{name}"]) for name in names}
+    bars = bars_for(device_type, "float32")  # whatever the base runs in
     return compare({**expected, **bases}, {**found, **bases}, bars)
 
 

@@ -1,0 +1,1 @@
+"""What an embedding is to LlamaIndex, whichever runtime computes its vectors."""

@@ -1,0 +1,151 @@
+"""From what a user wrote to a loaded model: which runtime, and what is done while it is imported.
+
+Imports cost most of a cold load: seconds for torch and its libraries, where finding and proving a
+model takes tenths. So the first load of a process imports its runtime in a thread beside them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from threading import Thread
+from typing import Any
+
+from pairlock.catalog import Located
+from pairlock.config import Settings
+from pairlock.errors import ErrorKind, InvalidInputError, UnavailableError
+from pairlock.progress import Progress
+from pairlock.resolution import resolve
+from pairlock_flavors.proving import Proved, prove
+from pairlock_flavors.wish import INTERFACES, Wish
+
+RUNTIMES = {
+    "torch": ("pairlock_flavors.torch_runtime.open", ("torch", "sentence_transformers")),
+    "onnx": ("pairlock_flavors.onnx_runtime.open", ("onnxruntime", "tokenizers")),
+}
+"""Of each runtime, the module that opens models in it, and the packages that it needs."""
+
+
+def load(uri: str, *, settings: Settings, wish: Wish, progress: Progress) -> Any:
+    """Load what a user named. See `pairlock.load`.
+
+    Args:
+        uri: what to load.
+        settings: which cache and mirrors, whether the network may be used, which classes may run.
+        wish: what else the caller asks for.
+        progress: told about the work.
+
+    Returns:
+        A `BaseEmbedding`, or an encoder where the wish says so; each carries its receipt.
+
+    Raises:
+        PairlockError: every reason not to load.
+    """
+    module, early_imports = _runtime(wish, settings)
+    with _importing(early_imports):
+        located = resolve(uri, settings)
+        proved = None
+        if module not in sys.modules:
+            # nothing is in memory yet that a base could be shared with
+            proved = prove(located, settings=settings, wish=wish, progress=progress)
+    return _opened(module, located, settings, wish, progress, proved)
+
+
+def load_located(located: Located, *, settings: Settings, wish: Wish, progress: Progress) -> Any:
+    """Load a package that was found already. See `load`."""
+    module, _ = _runtime(wish, settings)
+    return _opened(module, located, settings, wish, progress, None)
+
+
+def _opened(
+    module: str,
+    located: Located,
+    settings: Settings,
+    wish: Wish,
+    progress: Progress,
+    proved: Proved | None,
+) -> Any:
+    opening = import_module(module)
+    return opening.open_model(
+        located, settings=settings, wish=wish, progress=progress, proved=proved
+    )
+
+
+def _runtime(wish: Wish, settings: Settings) -> tuple[str, tuple[str, ...]]:
+    """The module that opens models in the wished runtime, and what may be imported beside."""
+    if wish.interface not in INTERFACES:
+        raise _unknown("interface", wish.interface, INTERFACES)
+    name = wish.runtime or settings.runtime
+    if name == "auto":
+        name = "torch" if _is_installed("torch") or not _is_installed("onnx") else "onnx"
+    if name not in RUNTIMES:
+        raise _unknown("runtime", name, ("auto", *RUNTIMES))
+    if not _is_installed(name):
+        raise _not_installed(name)
+    module, _ = RUNTIMES[name]
+    if name == "torch":
+        return module, (module,)
+    # the lean runtime itself is imported in a moment; LlamaIndex is what takes the time
+    return module, _LLAMA_INDEX if wish.interface == "llama_index" else ()
+
+
+_LLAMA_INDEX = ("llama_index.core.base.embeddings.base",)
+
+
+def _is_installed(runtime: str) -> bool:
+    return all(find_spec(package) is not None for package in RUNTIMES[runtime][1])
+
+
+@contextmanager
+def _importing(modules: tuple[str, ...]) -> Iterator[None]:
+    """Import modules in a thread while the block runs, and wait for them at its end.
+
+    What goes wrong there goes wrong again, and is told, where they are imported for use.
+    """
+    missing = [name for name in modules if name not in sys.modules]
+    if not missing:
+        yield
+        return
+    thread = Thread(target=_import_quietly, args=(missing,), daemon=True, name="pairlock-imports")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _import_quietly(modules: list[str]) -> None:
+    for name in modules:
+        try:
+            import_module(name)
+        except Exception:  # noqa: BLE001 - told by the import for use
+            return
+
+
+def _unknown(what: str, found: str, known: tuple[str, ...]) -> InvalidInputError:
+    return InvalidInputError(
+        f"there is no {what} {found!r}",
+        kind=ErrorKind.ARGUMENT_INVALID,
+        checked=what,
+        expected=", ".join(known),
+        found=repr(found),
+        done="nothing was loaded",
+        hint=f"choose one of these, or leave {what} out",
+    )
+
+
+def _not_installed(runtime: str) -> UnavailableError:
+    needed = RUNTIMES[runtime][1]
+    extra = "torch" if runtime == "torch" else "serve"
+    return UnavailableError(
+        f"the {runtime} runtime is not installed",
+        kind=ErrorKind.LIBRARY_MISSING,
+        checked="installed packages",
+        expected=", ".join(needed),
+        found="not " + ", ".join(name for name in needed if find_spec(name) is None),
+        done="nothing was loaded",
+        hint=f"pip install 'pairlock[{extra}]', or choose another runtime",
+    )

@@ -1,0 +1,1 @@
+"""Runs packages without torch: onnxruntime, tokenizers and numpy."""
