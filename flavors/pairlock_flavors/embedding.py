@@ -24,7 +24,7 @@ from mlflow.models.model import ModelInfo
 
 from pairlock.api import load
 from pairlock.catalog import client, describe, ensure_registry, fix_ledger_place, local_path
-from pairlock.config import current_settings
+from pairlock.config import Settings, current_settings, package_runtimes
 from pairlock.describing import model_description, version_description
 from pairlock.errors import ErrorKind, PairlockError, StorageError
 from pairlock.logged import LoggedPackage
@@ -81,6 +81,7 @@ def save_model(
     normalize: bool | None = None,
     adapter_class: str | None = None,
     allow: Iterable[str] = (),
+    runtimes: Iterable[str] | None = None,
     metadata: dict[str, Any] | None = None,
     **kwargs: Any,  # noqa: ARG001 - MLflow passes on every argument of log
 ) -> None:
@@ -98,6 +99,9 @@ def save_model(
         adapter_class: the class of a LlamaIndex adapter's folder, where it is another package's:
             `package.module:Class`. The package names it and holds none of its code.
         allow: classes of other packages that a model may be made of, as `pairlock.load` takes them.
+        runtimes: what the package is made for: `("torch", "onnx")`, or `("torch",)`, which is
+            sooner; None for `PAIRLOCK_RUNTIMES`, which is both where it is not set. A model that
+            the onnx runtime cannot run is packaged for torch, with a warning.
         metadata: kept in MLflow's `MLmodel`.
         **kwargs: ignored; MLflow passes on whatever `log` was given.
 
@@ -106,12 +110,14 @@ def save_model(
         PairlockError: every reason not to package; nothing is left behind.
     """
     target = Path(path).absolute()
+    settings = current_settings(allow=allow)
     options = Options(
         base=base,
         query_instruction=query_instruction,
         text_instruction=text_instruction,
         normalize=normalize,
-        allowed=allowed_classes(current_settings(allow=allow)),
+        allowed=allowed_classes(settings),
+        runtimes=_runtimes(runtimes, settings),
     )
     with _storage_errors(target.parent), staged(target) as folder:
         if isinstance(model, Built):
@@ -166,6 +172,7 @@ def log_package(
     normalize: bool | None = None,
     adapter_class: str | None = None,
     allow: Iterable[str] = (),
+    runtimes: Iterable[str] | None = None,
     metadata: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
     progress: Progress = SILENT,
@@ -185,7 +192,7 @@ def log_package(
 
     Args:
         model: as `save_model`, and so are `base`, `query_instruction`, `text_instruction`,
-            `normalize`, `adapter_class`, `allow` and `metadata`.
+            `normalize`, `adapter_class`, `allow`, `runtimes` and `metadata`.
         name: the logged model's name; the registered name when left out.
         registered_model_name: register a version under this name.
         base: see `model`.
@@ -194,6 +201,7 @@ def log_package(
         normalize: see `model`.
         adapter_class: see `model`.
         allow: see `model`.
+        runtimes: see `model`.
         metadata: see `model`.
         tags: more tags for the logged model and the version.
         progress: told about the work.
@@ -216,6 +224,7 @@ def log_package(
         text_instruction=text_instruction,
         normalize=normalize,
         allowed=allowed_classes(settings),
+        runtimes=_runtimes(runtimes, settings),
     )
     trained = unwrap(model)
     with TemporaryDirectory(prefix="pairlock-") as folder:
@@ -308,6 +317,12 @@ def load_model(model_uri: str, **options: Any) -> PackageEmbedding:
     found = load(model_uri, **options)
     assert isinstance(found, PackageEmbedding)
     return found
+
+
+def _runtimes(wished: Iterable[str] | None, settings: Settings) -> tuple[str, ...]:
+    if wished is None:
+        return settings.runtimes
+    return package_runtimes(wished, "the argument runtimes")
 
 
 def _build(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from threading import Thread
@@ -22,9 +23,11 @@ from pairlock.resolution import resolve
 from pairlock_flavors.proving import Proved, prove
 from pairlock_flavors.wish import INTERFACES, Wish
 
+_TORCH, _ONNX = "pairlock_flavors.torch_runtime.open", "pairlock_flavors.onnx_runtime.open"
+
 RUNTIMES = {
-    "torch": ("pairlock_flavors.torch_runtime.open", ("torch", "sentence_transformers")),
-    "onnx": ("pairlock_flavors.onnx_runtime.open", ("onnxruntime", "tokenizers")),
+    "torch": (_TORCH, ("torch", "sentence_transformers")),
+    "onnx": (_ONNX, ("onnxruntime", "tokenizers")),
 }
 """Of each runtime, the module that opens models in it, and the packages that it needs."""
 
@@ -45,6 +48,8 @@ def load(uri: str, *, settings: Settings, wish: Wish, progress: Progress) -> Any
         PairlockError: every reason not to load.
     """
     module, early_imports = _runtime(wish, settings)
+    if module == _ONNX:
+        settings = replace(settings, in_place=False)
     with _importing(early_imports):
         located = resolve(uri, settings)
         proved = None

@@ -160,8 +160,9 @@ def log_model(
             `hf://org/name@commit`, `s3://bucket/prefix`, or a folder.
         registered_model_name: register a version under this name.
         **kwargs: `query_instruction`, `text_instruction`, `normalize`, `adapter_class` (of an
-            adapter's folder, where it is another package's), `allow`, `metadata`, `tags`, and what
-            MLflow's `Model.log` takes.
+            adapter's folder, where it is another package's), `allow`, `runtimes` (what the package
+            is made for: torch and onnx, or torch alone), `metadata`, `tags`, and what MLflow's
+            `Model.log` takes.
 
     Returns:
         What was logged; its `uri` loads it.

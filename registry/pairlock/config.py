@@ -52,6 +52,9 @@ class Settings:
     rehash: bool = False
     """Whether to hash cached files again although nothing says that they changed."""
 
+    in_place: bool = True
+    """Whether what lies in a local folder is used there; else it is brought into the cache, too."""
+
     allowed_classes: frozenset[str] = frozenset()
     """Classes of other packages that may be imported and run, as `package.module:Class`."""
 

@@ -89,7 +89,7 @@ def examine_package(
     if expected_digest is not None:
         anchors["caller"] = checked_digest(expected_digest)
     refuse_hub(located)
-    if is_remote(located.location):
+    if is_remote(located.location) or not settings.in_place:
         return _cached_package(located, anchors, settings, progress)
     store = LocalStore(Path(located.location))
     content = _manifest_content(store, located)

@@ -35,6 +35,7 @@ from pairlock.manifest.format import (
     PEFT_WEIGHTS,
 )
 from pairlock.progress import Progress
+from pairlock_flavors.layer_shapes import layer_shapes
 from pairlock_flavors.packaging.draft import (
     BATCH_SIZE,
     Draft,
@@ -53,7 +54,6 @@ from pairlock_flavors.packaging.sources import (
     PeftSource,
 )
 from pairlock_flavors.torch_runtime.adapters.custom import describe_custom
-from pairlock_flavors.torch_runtime.adapters.layers import layer_shapes
 from pairlock_flavors.torch_runtime.adapters.tensors import check_tensors, write_tensors
 from pairlock_flavors.torch_runtime.models.description import describe, dimension_of
 from pairlock_flavors.torch_runtime.models.loading import load_sentence_transformer

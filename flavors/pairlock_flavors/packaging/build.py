@@ -45,6 +45,7 @@ from pairlock_flavors.golden_vectors import (
 )
 from pairlock_flavors.packaging.adapter_draft import draft_adapter
 from pairlock_flavors.packaging.draft import Options, draft_model
+from pairlock_flavors.packaging.graphs.packing import Packed, pack_graph
 from pairlock_flavors.packaging.page import render_page
 from pairlock_flavors.packaging.sources import ModelSource, Source
 from pairlock_flavors.torch_runtime.assemble import Identity, Parts, assemble
@@ -52,7 +53,7 @@ from pairlock_flavors.torch_runtime.open import (
     GOLDEN_PLACEMENT,
     golden_result,
 )
-from pairlock_flavors.torch_runtime.spaces import compute_spaces
+from pairlock_flavors.torch_runtime.spaces import bare_model, compute_spaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +104,18 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
         vectors = compute_vectors(embedding, texts, is_adapter=draft.base is not None)
     with progress.step("describe spaces"):
         spaces = compute_spaces(parts, embedding)
+    graph = Packed(records=(), reason=None)
+    if "onnx" in options.runtimes:
+        with progress.step("export graph"):
+            graph = pack_graph(
+                draft.manifest, root, draft.base, bare_model(embedding), vectors, texts
+            )
     write_golden(vectors, texts, root)
     shift = _adapter_shift(vectors, draft.manifest)
     manifest = replace(
         draft.manifest,
-        files=_with_golden(draft.manifest.files, root),
+        files=_with_golden((*draft.manifest.files, *graph.records), root),
+        runtimes=("torch", "onnx") if graph.records else ("torch",),
         spaces=spaces,
         golden=GoldenFacts(texts=len(texts), bars=FLOAT32_BARS, adapter_shift=shift),
     )
@@ -123,7 +131,7 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
         root=root,
         manifest=manifest,
         digest=digest,
-        warnings=_warnings(manifest, vectors),
+        warnings=(*_warnings(manifest, vectors), *_without_graph(graph)),
         progress=progress,
     )
 
@@ -207,6 +215,12 @@ def _warnings(manifest: Manifest, vectors: Vectors) -> tuple[str, ...]:
             "normalise, and that is what was packaged"
         )
     return tuple(warnings)
+
+
+def _without_graph(graph: Packed) -> tuple[str, ...]:
+    if graph.reason is None:
+        return ()
+    return (f"the onnx runtime cannot run this model, torch does: {graph.reason}",)
 
 
 def _is_told(vectors: Vectors, dtype: str) -> bool:

@@ -67,6 +67,9 @@ class Options:
     allowed: frozenset[str] = frozenset()
     """Classes of other packages that a model may be made of."""
 
+    runtimes: tuple[str, ...] = ("torch", "onnx")
+    """What the package shall be made for; what cannot be is told."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:

@@ -29,7 +29,7 @@ def compute_spaces(parts: Parts, embedding: TorchEmbedding) -> Spaces:
     Raises:
         IntegrityError: an adapter's files cannot be read.
     """
-    encoder = _encoder(embedding)
+    encoder = bare_model(embedding)
     identity = PipelineIdentity(encoder.model)
     facts = parts.manifest.adapter
     inside = outside = None
@@ -47,7 +47,7 @@ def compute_spaces(parts: Parts, embedding: TorchEmbedding) -> Spaces:
     return Spaces(document=ids[Role.TEXT], query=ids[Role.QUERY])
 
 
-def _encoder(embedding: TorchEmbedding) -> SentenceModel:
+def bare_model(embedding: TorchEmbedding) -> SentenceModel:
     """The pipeline under an embedding, without an adapter, with the recorded settings."""
     if isinstance(embedding, PeftEmbedding):
         return embedding._bare()

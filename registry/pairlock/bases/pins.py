@@ -16,7 +16,7 @@ from pairlock.bases.finding import model_records, not_a_base
 from pairlock.cache import ViewKey, ViewKind
 from pairlock.catalog import ARCHIVED, READY, Located, is_local_registry, versions_by_digest
 from pairlock.config import Settings
-from pairlock.digests import FileRecord
+from pairlock.digests import FileRecord, tree_digest
 from pairlock.errors import (
     ErrorKind,
     Finding,
@@ -197,13 +197,31 @@ def _at(
         reference = parse_reference(place)
         if isinstance(reference, HubReference):
             root = hub_snapshot(reference, offline=settings.offline)
-            return _examine_folder(pin, place, BaseOrigin.HUB, root, progress)
+            found = _examine_folder(pin, place, BaseOrigin.HUB, root, progress)
+            return (
+                found
+                if settings.in_place or found[1]
+                else (_kept(found[0], settings, progress), ())
+            )
         located = located or resolve(place, settings)
-        if is_remote(located.location):
+        if is_remote(located.location) or not settings.in_place:
             return _fetch_from(pin, place, located, settings, progress), ()
         return _examine_local(pin, place, located, settings, progress)
     except NotFoundError as error:
         raise _base_not_found(pin, place, error) from error
+
+
+def _kept(base: Base, settings: Settings, progress: Progress) -> Base:
+    """A base that was proved in a folder, brought into the cache."""
+    fetched = fetch(
+        ViewKey(ViewKind.MODEL, tree_digest(base.records)),
+        base.records,
+        Source(store=base.proved.store),
+        settings,
+        progress=progress,
+    )
+    assert fetched is not None  # there is a source
+    return replace(base, proved=fetched.proved, model_folder="")
 
 
 def _fetch_from(

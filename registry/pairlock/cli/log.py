@@ -52,6 +52,14 @@ def log(
         ),
     ] = None,
     allow_class: AllowClass = None,
+    runtimes: Annotated[
+        str | None,
+        typer.Option(
+            help="What the package is made for: torch,onnx, or torch alone, which is sooner. "
+            "Default: PAIRLOCK_RUNTIMES, else both.",
+            show_default=False,
+        ),
+    ] = None,
     format: FormatOption = Format.HUMAN,
 ) -> int:
     """Package a model, prove the package, and register it. Prints its URI."""
@@ -62,6 +70,7 @@ def log(
         source,
         base=base,
         allow=allow_class or (),
+        runtimes=None if runtimes is None else runtimes.split(","),
         registered_model_name=name,
         query_instruction=query_instruction,
         text_instruction=text_instruction,

@@ -353,7 +353,7 @@ class Manifest:
     golden: GoldenFacts
     devices: DeviceHints
     runtimes: tuple[str, ...]
-    """Runtimes the payload can be run by: `torch`."""
+    """Runtimes the payload can be run by: `torch`, and `onnx` where it holds what that needs."""
 
     provenance: Provenance
     unknown: Unknown = field(default_factory=dict)

@@ -27,6 +27,19 @@ PEFT_WEIGHTS = f"{ADAPTER_FOLDER}/adapter_model.safetensors"
 GOLDEN_VECTORS = "payload/golden.safetensors"
 GOLDEN_TEXTS = "payload/golden.json"
 
+RUNTIME_FOLDER = "payload/runtimes/onnx"
+RUNTIME_DOCUMENT = "runtime.json"
+"""What the onnx runtime needs to know, in its folder."""
+
+GRAPH_NAME = "graph.onnx.gz"
+STORED_WEIGHTS = "weights.bin"
+"""Weights that are in no file of the model: quantised ones."""
+
+MAX_GRAPH_BYTES = 64 << 20
+"""A larger graph, unpacked, is refused: it holds no weights."""
+
+RUNTIMES = ("torch", "onnx")
+
 MAX_MANIFEST_BYTES = 16 << 20
 """A larger `pairlock.json` is refused before it is parsed."""
 

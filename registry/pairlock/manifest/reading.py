@@ -48,6 +48,9 @@ from pairlock.manifest.format import (
     PAYLOAD,
     PEFT_CONFIG,
     PEFT_WEIGHTS,
+    RUNTIME_DOCUMENT,
+    RUNTIME_FOLDER,
+    RUNTIMES,
 )
 from pairlock.manifest.paths import colliding_paths, parents, path_problem
 from pairlock.manifest.writing import write_manifest
@@ -137,7 +140,7 @@ def _manifest(reader: ObjectReader) -> Manifest:
         base=None if base is None else _base(base),
         golden=_golden(reader.child("golden")),
         devices=_devices(reader.child("devices")),
-        runtimes=reader.texts("runtimes", choices=("torch",)),
+        runtimes=reader.texts("runtimes", choices=RUNTIMES),
         provenance=_provenance(reader.child("provenance")),
         unknown=reader.unknown(),
     )
@@ -163,6 +166,10 @@ def _check_whole(manifest: Manifest, reader: ObjectReader) -> None:
             reader.report("files", f"a full model needs files in {MODEL_FOLDER}/")
     if manifest.kind.is_adapter != (manifest.golden.adapter_shift is not None):
         reader.report("golden", "adapter_shift belongs to an adapter, and only to it")
+    if "torch" not in manifest.runtimes:
+        reader.report("runtimes", "must name torch, which computes what is recorded")
+    if "onnx" in manifest.runtimes:
+        needed.add(f"{RUNTIME_FOLDER}/{RUNTIME_DOCUMENT}")
     for path in sorted(needed - paths):
         reader.report("files", f"must name {path}")
 

@@ -8,33 +8,12 @@ import torch
 from llama_index.embeddings.adapter.utils import BaseAdapter, LinearLayer, TwoLayerNN
 
 from pairlock.manifest import LayerFacts
+from pairlock_flavors.layer_shapes import layer_shapes
 from pairlock_flavors.torch_runtime.adapters.tensors import (
-    Shapes,
     check_taken,
     check_tensors,
     read_tensors,
 )
-
-
-def layer_shapes(facts: LayerFacts) -> Shapes:
-    """The exact tensors of a layer, by name.
-
-    From LlamaIndex 0.6 (`embeddings/adapter/utils.py`): a TwoLayerNN ignores `bias` and always has
-    biases and a residual weight.
-    """
-    if facts.class_name == "LinearLayer":
-        shapes: dict[str, tuple[int, ...]] = {
-            "linear.weight": (facts.out_features, facts.in_features)
-        }
-        return shapes | ({"linear.bias": (facts.out_features,)} if facts.bias else {})
-    hidden = facts.hidden_features or 0
-    return {
-        "linear1.weight": (hidden, facts.in_features),
-        "linear1.bias": (hidden,),
-        "linear2.weight": (facts.out_features, hidden),
-        "linear2.bias": (facts.out_features,),
-        "residual_weight": (1,),
-    }
 
 
 def load_layer(path: Path, facts: LayerFacts, *, device: str) -> BaseAdapter:

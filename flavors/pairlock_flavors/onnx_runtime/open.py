@@ -1,0 +1,215 @@
+"""From a located package to a model on onnxruntime with a receipt: find, prove, assemble.
+
+The weights are mapped from their files, so those have to lie where nobody writes: everything is
+brought into the cache first, also what lies in a local folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pairlock.catalog import Located
+from pairlock.config import Settings
+from pairlock.encoder import Encoder
+from pairlock.errors import (
+    ErrorKind,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
+from pairlock.manifest import LayerFacts, Manifest
+from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_FOLDER
+from pairlock.progress import Progress
+from pairlock.receipts import Check, Receipt
+from pairlock_flavors.golden_vectors import check_adapter, check_golden
+from pairlock_flavors.onnx_runtime.assemble import GraphParts, assemble
+from pairlock_flavors.onnx_runtime.models import PackageModel
+from pairlock_flavors.proving import Proved, prove
+from pairlock_flavors.receiving import Running, make_receipt, proof
+from pairlock_flavors.wish import Wish
+
+if TYPE_CHECKING:
+    from pairlock_flavors.onnx_runtime.embedding import OnnxEmbedding
+
+LIBRARIES = ("pairlock", "onnxruntime", "tokenizers", "numpy", "llama-index-core")
+"""Distributions whose versions are recorded: those that a vector depends on here."""
+
+
+def open_model(
+    located: Located,
+    *,
+    settings: Settings,
+    wish: Wish,
+    progress: Progress,
+    proved: Proved | None = None,
+) -> OnnxEmbedding | Encoder:
+    """Load a package in the onnx runtime.
+
+    Args:
+        located: where it lies.
+        settings: which cache and mirrors, and whether the network may be used.
+        wish: what else the caller asks for; see `pairlock.load`.
+        progress: told about the work.
+        proved: its files, where they were proved already, in the cache.
+
+    Returns:
+        The embedding, or an encoder where the wish says so, carrying its receipt.
+
+    Raises:
+        IntegrityError: anything differs from what was approved.
+        NotFoundError: the package, or its base, is not there, or it has no graph.
+        InvalidInputError: a device or dtype that this runtime has not got.
+        PairlockError: every other reason not to load.
+    """
+    _check_wish(wish)
+    settings = replace(settings, in_place=False)
+    opening = _Opening(located, settings, wish, progress)
+    try:
+        return opening.run(proved)
+    except IntegrityError as error:
+        # a view in the cache may be pruned or repaired under a load; what it is made anew of is
+        # proved again
+        if error.kind is not ErrorKind.FILE_CHANGED:
+            raise
+    return opening.run(None)
+
+
+@dataclass(slots=True)
+class _Opening:
+    """One load: what was asked for."""
+
+    located: Located
+    settings: Settings
+    wish: Wish
+    progress: Progress
+
+    def run(self, proved: Proved | None) -> OnnxEmbedding | Encoder:
+        if proved is None:
+            proved = prove(
+                self.located, settings=self.settings, wish=self.wish, progress=self.progress
+            )
+        manifest = proved.package.manifest
+        _need_graph(manifest, self.located)
+        with self.progress.step("load"):
+            model = assemble(_parts(proved))
+        files = [found.proved for found in (proved.package, proved.base) if found is not None]
+        proofs = self._prove(proved, model)
+        for found in files:
+            found.check_unchanged()
+        receipt = make_receipt(
+            proved.package,
+            proved.base,
+            _running(manifest),
+            base_in_memory=None,
+            proofs=proofs,
+            proved=files,
+        )
+        return self._returned(manifest, model, receipt)
+
+    def _prove(self, proved: Proved, model: PackageModel) -> list[Check]:
+        """What digests cannot say: that the libraries compute what was recorded."""
+        manifest, root, uri = proved.package.manifest, proved.package.root, self.located.uri
+        proofs = []
+        if isinstance(manifest.adapter, LayerFacts):
+            result = check_adapter(model, manifest, root)
+            proofs.append(proof("adapter", "on the base's recorded vectors", result, uri))
+        if self.wish.golden:
+            with self.progress.step("golden vectors"):
+                result = check_golden(model, manifest, root)
+            proofs.append(proof("golden vectors", "in float32 on the CPU", result, uri))
+        return proofs
+
+    def _returned(
+        self, manifest: Manifest, model: PackageModel, receipt: Receipt
+    ) -> OnnxEmbedding | Encoder:
+        fields = {
+            "uri": receipt.uri,
+            "package_digest": receipt.package_digest,
+            "device": receipt.device,
+            "dtype": receipt.dtype,
+            "merge": receipt.merged,
+            "base": self.wish.base,
+            "runtime": receipt.runtime,
+        }
+        if self.wish.interface == "callable":
+            expected = {"expected_digest": fields.pop("package_digest")}
+            return Encoder(model, receipt, fields | expected)
+        from pairlock_flavors.onnx_runtime.embedding import OnnxEmbedding
+
+        embedding = OnnxEmbedding(
+            model, **fields, model_name=receipt.uri, dimension=manifest.dimension
+        )
+        embedding._pairlock_receipt = receipt
+        return embedding
+
+
+def _parts(proved: Proved) -> GraphParts:
+    package, base = proved.package, proved.base
+    if base is None:
+        folder, loaded_from = package.root / MODEL_FOLDER, str(package.root)
+    else:
+        assert base.model_folder is not None  # what is in the cache is used where it lies
+        folder = base.proved.store.local_path(base.model_folder)
+        loaded_from = base.requested
+    return GraphParts(
+        manifest=package.manifest,
+        root=package.root,
+        model_folder=folder,
+        runtime_folder=package.root / RUNTIME_FOLDER,
+        loaded_from=loaded_from,
+    )
+
+
+def _running(manifest: Manifest) -> Running:
+    return Running(
+        runtime="onnx",
+        device="cpu",
+        device_reason="the onnx runtime computes on the CPU",
+        passed_over=(),
+        dtype="float32",
+        merged=True if manifest.kind.value == "peft" else None,
+        libraries=LIBRARIES,
+    )
+
+
+def _check_wish(wish: Wish) -> None:
+    if wish.device.partition(":")[0] not in {"auto", "cpu"}:
+        raise UnavailableError(
+            f"the onnx runtime does not compute on {wish.device}",
+            kind=ErrorKind.DEVICE_UNAVAILABLE,
+            checked="the device",
+            expected="auto or cpu",
+            found=wish.device,
+            done="nothing was loaded",
+            hint="load with runtime='torch'",
+        )
+    wrong = (
+        ("dtype", wish.dtype, (None, "float32")),
+        ("merge", wish.merge, (None, True)),
+    )
+    for name, value, known in wrong:
+        if value not in known:
+            raise InvalidInputError(
+                f"the onnx runtime has no {name} {value}",
+                kind=ErrorKind.ARGUMENT_INVALID,
+                checked=name,
+                expected=f"{known[1]}, or none",
+                found=str(value),
+                done="nothing was loaded",
+                hint="leave it out, or load with runtime='torch'",
+            )
+
+
+def _need_graph(manifest: Manifest, located: Located) -> None:
+    if "onnx" not in manifest.runtimes:
+        raise NotFoundError(
+            f"{located.uri} holds no graph for the onnx runtime",
+            kind=ErrorKind.RUNTIME_MISSING,
+            checked="the runtimes that its manifest names",
+            expected="onnx",
+            found=", ".join(manifest.runtimes),
+            done="nothing was loaded",
+            hint=f"make one with `pairlock compile {located.uri}`, or load with runtime='torch'",
+        )

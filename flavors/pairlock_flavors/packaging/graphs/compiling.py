@@ -1,0 +1,178 @@
+"""Makes what the onnx runtime needs of a package: a graph, and how to use it.
+
+An adapter uses the graph of its base, where the base has one: a layer as it is, a LoRA with its own
+weights in place of some. Else the pipeline is exported. Whoever calls this compares its vectors
+with the golden ones before anything is kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from sentence_transformers import SentenceTransformer
+
+from pairlock.bases import Base
+from pairlock.manifest import Manifest, PeftFacts
+from pairlock.manifest.compiled import (
+    DERIVED,
+    Compiled,
+    DerivedTensor,
+    FilePlace,
+    Place,
+    TensorPlace,
+    read_compiled,
+    write_compiled,
+)
+from pairlock.manifest.format import (
+    ADAPTER_FOLDER,
+    GRAPH_NAME,
+    MAX_GRAPH_BYTES,
+    RUNTIME_DOCUMENT,
+    RUNTIME_FOLDER,
+)
+from pairlock_flavors.onnx_runtime.assemble import unpacked
+from pairlock_flavors.onnx_runtime.tokens import TextTokenizer
+from pairlock_flavors.packaging.graphs.adapting import lora_weights
+from pairlock_flavors.packaging.graphs.binding import (
+    Bound,
+    WeightFiles,
+    bind,
+    find_weights,
+    serialised,
+)
+from pairlock_flavors.packaging.graphs.exporting import export
+from pairlock_flavors.packaging.graphs.refusal import NotExportedError
+from pairlock_flavors.packaging.graphs.tokenizing import check_tokens, record_tokenizer
+from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a graph is made of."""
+
+    manifest: Manifest
+    root: Path
+    """The package's folder, with its payload."""
+
+    model_folder: Path
+    """The model's files, or the base's."""
+
+    bare: SentenceModel
+    """The pipeline in float32 on the CPU, without an adapter, with the recorded settings."""
+
+    base: Base | None
+
+    @property
+    def folders(self) -> dict[Place, Path]:
+        """Where weights may lie."""
+        found = {Place.MODEL: self.model_folder}
+        if self.manifest.adapter is not None:
+            found[Place.ADAPTER] = self.root / ADAPTER_FOLDER
+        return found
+
+
+def compile_graph(source: Source, target: Path, texts: tuple[str, ...]) -> Compiled:
+    """Write graph and description.
+
+    Args:
+        source: what it is made of.
+        target: the folder to write to; made here.
+        texts: what tokenizers are compared on.
+
+    Returns:
+        The description.
+
+    Raises:
+        NotExportedError: the onnx runtime cannot run it; nothing that counts was written.
+    """
+    files = WeightFiles(source.folders)
+    target.mkdir(parents=True, exist_ok=True)
+    settings = source.manifest.encode
+    known = _graph_of_base(source, files)
+    model, inputs, weights = known if known is not None else _exported(source.bare.model, files)
+    place, path = _tokenizer_file(source)
+    tokenizer = record_tokenizer(source.bare.model, settings, place, path, target)
+    kept = {**source.folders, Place.RUNTIME: target}[tokenizer.file.place] / tokenizer.file.path
+    check_tokens(source.bare.model, settings, TextTokenizer(kept, tokenizer, inputs), texts)
+    derived = _changed_weights(source, files)
+    made = bind(model, weights, derived, files)
+    content = serialised(model)
+    if len(content) > MAX_GRAPH_BYTES:
+        raise NotExportedError(f"its graph has {len(content):,} bytes without weights")
+    compiled = Compiled(
+        precision="float32",
+        inputs=inputs,
+        graph_bytes=len(content),
+        tokenizer=tokenizer,
+        derived=made,
+        stored_bytes=0,
+    )
+    (target / GRAPH_NAME).write_bytes(gzip.compress(content, mtime=0))
+    (target / RUNTIME_DOCUMENT).write_bytes(write_compiled(compiled))
+    return compiled
+
+
+def _exported(
+    model: SentenceTransformer, files: WeightFiles
+) -> tuple[ir.Model, tuple[str, ...], list[Bound]]:
+    graph, inputs = export(model)
+    return graph, inputs, find_weights(graph, files)
+
+
+def _graph_of_base(
+    source: Source, files: WeightFiles
+) -> tuple[ir.Model, tuple[str, ...], list[Bound]] | None:
+    """The graph that a base's package holds, if the adapter's pipeline is the base's."""
+    base, facts = source.base, source.manifest.adapter
+    if base is None or base.manifest is None or "onnx" not in base.manifest.runtimes:
+        return None
+    if isinstance(facts, PeftFacts) and facts.own_modules:
+        return None
+    folder = base.proved.store.root / RUNTIME_FOLDER
+    compiled = read_compiled((folder / RUNTIME_DOCUMENT).read_bytes(), where=RUNTIME_DOCUMENT)
+    if compiled.precision != "float32":
+        return None
+    packed = (folder / GRAPH_NAME).read_bytes()
+    model = ir.from_proto(onnx.load_from_string(unpacked(packed, compiled.graph_bytes)))
+    return model, compiled.inputs, _bound_weights(model, compiled, files)
+
+
+def _bound_weights(model: ir.Model, compiled: Compiled, files: WeightFiles) -> list[Bound]:
+    """Where the weights of a graph lie that were taken out of it before."""
+    derived = {tensor.offset: tensor.source for tensor in compiled.derived}
+    found = []
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        offset = tensor.offset or 0
+        path = str(tensor.location)
+        place = derived.get(offset) if path == DERIVED else files.at(path, offset)
+        if place is None:
+            raise NotExportedError("the base's graph names weights that are not in its files")
+        found.append(Bound(name, place, tuple(tensor.shape.numpy())))
+    return found
+
+
+def _changed_weights(source: Source, files: WeightFiles) -> Mapping[TensorPlace, DerivedTensor]:
+    if not isinstance(source.manifest.adapter, PeftFacts):
+        return {}
+    pipeline = source.bare.resident.pipeline()
+    return lora_weights(pipeline, source.root, files)
+
+
+def _tokenizer_file(source: Source) -> tuple[FilePlace | None, Path | None]:
+    """The `tokenizer.json` that the pipeline was built from, if it was from one."""
+    facts = source.manifest.adapter
+    own = isinstance(facts, PeftFacts) and facts.own_tokenizer
+    place = Place.ADAPTER if own else Place.MODEL
+    folder = source.folders[place]
+    found = sorted(folder.rglob("tokenizer.json"))
+    if len(found) != 1:
+        return None, None
+    return FilePlace(place, found[0].relative_to(folder).as_posix()), found[0]
