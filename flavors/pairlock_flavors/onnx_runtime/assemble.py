@@ -6,25 +6,20 @@ Packaging goes through here too, so that what is proved there is what a load com
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pairlock.bases import model_records
 from pairlock.digests import digest_bytes, tree_digest
 from pairlock.errors import ErrorKind, IntegrityError, UnsupportedError
 from pairlock.manifest import CustomFacts, LayerFacts, Manifest, PeftFacts, Role
-from pairlock.manifest.compiled import DERIVED, Compiled, Place, read_compiled
+from pairlock.manifest.compiled import Compiled, Place, read_compiled
 from pairlock.manifest.format import (
     ADAPTER_FOLDER,
     ADAPTER_WEIGHTS,
     GRAPH_NAME,
     RUNTIME_DOCUMENT,
-    STORED_WEIGHTS,
 )
 from pairlock_flavors.onnx_runtime.layers import Layer
 from pairlock_flavors.onnx_runtime.models import GraphModel, PackageModel
@@ -168,28 +163,13 @@ def _session(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) 
             GraphFiles(
                 graph=unpacked(packed, compiled.graph_bytes),
                 model_folder=parts.model_folder,
-                in_memory=_in_memory(parts, compiled, bare=bare),
+                weights=derived_weights(compiled, parts.folders, bare=bare),
             ),
             loaded_from=parts.loaded_from,
             weights_bytes=parts.weights_bytes,
         )
 
     return make() if alone else shared(key, make)
-
-
-def _in_memory(
-    parts: GraphParts, compiled: Compiled, *, bare: bool
-) -> Mapping[str, NDArray[np.uint8]]:
-    found = {}
-    derived = derived_weights(compiled, parts.folders, bare=bare)
-    if derived is not None:
-        found[DERIVED] = derived
-    if compiled.stored_bytes:
-        stored = np.fromfile(parts.runtime_folder / STORED_WEIGHTS, dtype=np.uint8)
-        if stored.nbytes != compiled.stored_bytes:
-            raise _wrong(STORED_WEIGHTS, f"{compiled.stored_bytes} bytes", f"{stored.nbytes}")
-        found[STORED_WEIGHTS] = stored
-    return found
 
 
 def _wrong(checked: str, expected: str, found: str) -> IntegrityError:

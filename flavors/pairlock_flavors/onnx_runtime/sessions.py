@@ -6,8 +6,10 @@ A session is safe to run from many threads. It goes when the last embedding on i
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pairlock.errors import ErrorKind, IntegrityError
+from pairlock.errors import ErrorKind, IntegrityError, StorageError
+from pairlock.manifest.compiled import DERIVED
 
 _QUIET = 3
 """onnxruntime's log level for errors: its warnings name optimisations that it made."""
@@ -46,8 +49,10 @@ class GraphFiles:
     model_folder: Path
     """Where the graph's weights lie. They are mapped: nobody may write to these files."""
 
-    in_memory: Mapping[str, NDArray[np.uint8]]
-    """Weights in no file of the model, by the name that the graph calls them by."""
+    weights: Mapping[str, NDArray[np.float32]]
+    """All weights, by the graph's names for them, where some are in no file of the model. The graph
+    says then that they are in a file of the name `derived`, which holds nothing, so that one that
+    is forgotten is an error. Else none: onnxruntime maps the files itself."""
 
 
 class Session:
@@ -69,7 +74,13 @@ class Session:
         self.key = key
         self.loaded_from = loaded_from
         self.weights_bytes = weights_bytes
-        self._inference = _inference_session(files, key.threads)
+        # onnxruntime uses these where they are, for as long as the session lives
+        self._values = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(weight)
+            for name, weight in files.weights.items()
+        }
+        self._arrays = dict(files.weights)
+        self._inference = _inference_session(files, self._values, key.threads)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run the graph: every input (n_texts, n_tokens) to (n_texts, dimension) float32."""
@@ -118,23 +129,31 @@ def thread_count() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def _inference_session(files: GraphFiles, threads: int) -> onnxruntime.InferenceSession:
+def _inference_session(
+    files: GraphFiles, values: Mapping[str, onnxruntime.OrtValue], threads: int
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(files.model_folder)
-    )
-    if files.in_memory:
-        buffers = list(files.in_memory.values())
-        options.add_external_initializers_from_files_in_memory(
-            list(files.in_memory), buffers, [buffer.nbytes for buffer in buffers]
-        )
+    for name, value in values.items():
+        options.add_initializer(name, value)
     try:
-        return onnxruntime.InferenceSession(
-            files.graph, options, providers=["CPUExecutionProvider"]
-        )
+        with _weights_folder(files) as folder:
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(folder)
+            )
+            return onnxruntime.InferenceSession(
+                files.graph, options, providers=["CPUExecutionProvider"]
+            )
+    except OSError as error:
+        raise StorageError.of(
+            error,
+            "the folder for weights that are derived cannot be made",
+            checked=str(error.filename or tempfile.gettempdir()),
+            done="nothing was loaded",
+            hint="check free space and permissions there; TMPDIR moves it",
+        ) from error
     except Exception as error:
         # onnxruntime's errors have no common class but Exception
         raise IntegrityError(
@@ -147,3 +166,17 @@ def _inference_session(files: GraphFiles, threads: int) -> onnxruntime.Inference
             hint="install the version of onnxruntime that the package was made with (`pairlock "
             "show` names it), or load with runtime='torch'",
         ) from error
+
+
+@contextmanager
+def _weights_folder(files: GraphFiles) -> Iterator[Path]:
+    """Where onnxruntime looks for the files that a graph names, while it makes a session.
+
+    It looks for the file of a weight also where it is given the weight itself.
+    """
+    if not files.weights:
+        yield files.model_folder
+        return
+    with tempfile.TemporaryDirectory(prefix="pairlock-weights-") as name:
+        (Path(name) / DERIVED).touch()
+        yield Path(name)

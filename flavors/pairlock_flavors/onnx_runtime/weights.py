@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairlock.errors import ErrorKind, IntegrityError
-from pairlock.manifest.compiled import ALIGNMENT, Compiled, DerivedTensor, Place, TensorPlace
+from pairlock.manifest.compiled import Compiled, DerivedTensor, Place, TensorPlace
 
 _MAX_HEADER_BYTES = 100_000_000
 """What the library allows."""
@@ -96,8 +96,8 @@ class SafetensorsFile:
 
 def derived_weights(
     compiled: Compiled, folders: Mapping[Place, Path], *, bare: bool
-) -> NDArray[np.uint8] | None:
-    """Make the weights that are in no file as the graph needs them.
+) -> dict[str, NDArray[np.float32]]:
+    """The weights that a graph is given by name.
 
     Args:
         compiled: what they are made of.
@@ -105,13 +105,11 @@ def derived_weights(
         bare: leave out what an adapter adds to them.
 
     Returns:
-        The bytes by which the graph finds them; None where it needs none.
+        The weights, C-contiguous, by the graph's names for them.
 
     Raises:
         IntegrityError: a tensor is not there, or has another shape.
     """
-    if not compiled.derived:
-        return None
     opened: dict[tuple[Place, str], SafetensorsFile] = {}
 
     def read(tensor: TensorPlace) -> NDArray[np.float32]:
@@ -120,12 +118,12 @@ def derived_weights(
             opened[key] = SafetensorsFile(folders[tensor.place] / tensor.path)
         return opened[key].float32(tensor.name)
 
-    ends = [tensor.offset + 4 * math.prod(tensor.shape) for tensor in compiled.derived]
-    made = np.zeros(aligned(max(ends)), dtype=np.uint8)
-    for tensor, end in zip(compiled.derived, ends, strict=True):
-        wanted = replace(tensor, added=None) if bare else tensor
-        made[tensor.offset : end].view(np.float32)[:] = derive(wanted, read).ravel()
-    return made
+    return {
+        tensor.name: np.ascontiguousarray(
+            derive(replace(tensor, added=None) if bare else tensor, read)
+        )
+        for tensor in compiled.derived
+    }
 
 
 def derive(
@@ -138,7 +136,7 @@ def derive(
         read: gives a tensor as float32.
 
     Returns:
-        float32 of the recorded shape.
+        float32, of the tensor's shape.
 
     Raises:
         IntegrityError: the tensors do not fit each other.
@@ -147,20 +145,15 @@ def derive(
     if tensor.added is not None:
         a, b = read(tensor.added.a), read(tensor.added.b)
         if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
-            raise _other_shapes(tensor, f"{b.shape} @ {a.shape}")
+            raise _other_shapes(
+                tensor, "two matrices that can be multiplied", f"{b.shape} @ {a.shape}"
+            )
         delta = (b @ a) * np.float32(tensor.added.scale)
         delta = delta.T if tensor.added.transposed else delta
         if delta.shape != found.shape:
-            raise _other_shapes(tensor, f"{found.shape} + {delta.shape}")
+            raise _other_shapes(tensor, f"a product of {found.shape}", str(delta.shape))
         found = found + delta
-    if found.shape != tensor.shape:
-        raise _other_shapes(tensor, str(found.shape))
     return found
-
-
-def aligned(offset: int) -> int:
-    """The next place at which a derived weight may begin."""
-    return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
 def _header(content: mmap.mmap) -> dict[str, MappedTensor]:
@@ -194,12 +187,12 @@ def _not_tensors(path: Path, found: str) -> IntegrityError:
     )
 
 
-def _other_shapes(tensor: DerivedTensor, found: str) -> IntegrityError:
+def _other_shapes(tensor: DerivedTensor, expected: str, found: str) -> IntegrityError:
     return IntegrityError(
         f"the weight {tensor.source.name} cannot be made",
         kind=ErrorKind.TENSOR_VALUES,
         checked="the shapes of what it is made of",
-        expected=str(tensor.shape),
+        expected=expected,
         found=found,
         done="nothing was loaded",
         hint="load with runtime='torch', or package the model again",

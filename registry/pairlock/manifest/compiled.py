@@ -1,8 +1,9 @@
 """`runtime.json`: what the onnx runtime needs to know of a package, read and written.
 
 It lies beside a graph that holds no weights. Those are the bytes of the model's own safetensors
-files, at the offsets that the graph names, or are derived from tensors in them and in an adapter's
-file, in float32, when the model is loaded. So a package stores no weight twice.
+files, at the offsets that the graph names. Where some are not in there as float32, all are given to
+the graph by name: tensors of the files, widened, or with what an adapter's file adds to them. So a
+package stores no weight twice.
 """
 
 from __future__ import annotations
@@ -23,10 +24,7 @@ COMPILED_VERSION = 1
 """The version of `runtime.json` that this release writes."""
 
 DERIVED = "derived"
-"""The name by which a graph calls the weights that are derived when it is loaded."""
-
-ALIGNMENT = 64
-"""Bytes that offsets of derived weights are multiples of."""
+"""The file in which a graph says that its derived weights are; there is none."""
 
 PRECISIONS = ("float32", "int8")
 _MOST_DERIVED = 100_000
@@ -80,12 +78,11 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedTensor:
-    """A float32 weight that is made when the model is loaded."""
+    """A float32 weight that is given to the graph when the model is loaded."""
 
-    offset: int
-    """Where the graph expects it among the derived weights, in bytes."""
+    name: str
+    """What the graph calls it."""
 
-    shape: tuple[int, ...]
     source: TensorPlace
     """Taken as it is, or widened from float16 or bfloat16."""
 
@@ -126,6 +123,8 @@ class Compiled:
 
     tokenizer: TokenizerFacts
     derived: tuple[DerivedTensor, ...]
+    """Every weight of the graph, or none where the graph names places in the model's files."""
+
     stored_bytes: int
     """Size of `weights.bin`; 0 where there is none."""
 
@@ -199,22 +198,22 @@ def read_compiled(content: bytes, *, where: str) -> Compiled:
 def _derived_data(tensor: DerivedTensor) -> dict[str, Any]:
     added = tensor.added
     return {
-        "offset": tensor.offset,
-        "shape": list(tensor.shape),
-        "source": _tensor_data(tensor.source),
+        "name": tensor.name,
+        "source": _tensor_text(tensor.source),
         "added": None
         if added is None
         else {
-            "a": _tensor_data(added.a),
-            "b": _tensor_data(added.b),
+            "a": _tensor_text(added.a),
+            "b": _tensor_text(added.b),
             "scale": added.scale,
             "transposed": added.transposed,
         },
     }
 
 
-def _tensor_data(tensor: TensorPlace) -> dict[str, str]:
-    return {"place": tensor.place.value, "path": tensor.path, "name": tensor.name}
+def _tensor_text(tensor: TensorPlace) -> str:
+    # a graph may have thousands of them
+    return f"{tensor.place}/{tensor.path}#{tensor.name}"
 
 
 def _compiled(reader: ObjectReader) -> Compiled:
@@ -247,22 +246,28 @@ def _tokenizer(reader: ObjectReader) -> TokenizerFacts:
 def _derived(reader: ObjectReader) -> DerivedTensor:
     added = reader.optional_child("added")
     return DerivedTensor(
-        offset=reader.integer("offset", at_least=0),
-        shape=reader.integers("shape", at_least=1),
-        source=_tensor(reader.child("source")),
+        name=reader.text("name"),
+        source=_tensor(reader, "source"),
         added=None
         if added is None
         else LowRank(
-            a=_tensor(added.child("a")),
-            b=_tensor(added.child("b")),
+            a=_tensor(added, "a"),
+            b=_tensor(added, "b"),
             scale=added.number("scale"),
             transposed=added.boolean("transposed"),
         ),
     )
 
 
-def _tensor(reader: ObjectReader) -> TensorPlace:
-    return TensorPlace(_place(reader), _path(reader), reader.text("name"))
+def _tensor(reader: ObjectReader, key: str) -> TensorPlace:
+    text = reader.text(key)
+    file, _, name = text.partition("#")
+    place, _, path = file.partition("/")
+    problem = path_problem(path)
+    if not name or problem is not None or place not in tuple(Place):
+        reader.report(key, f"must be <place>/<path>#<tensor>, is {text!r}")
+        return TensorPlace(Place.MODEL, "", "")
+    return TensorPlace(Place(place), path, name)
 
 
 def _place(reader: ObjectReader) -> Place:

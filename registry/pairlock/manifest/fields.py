@@ -139,17 +139,6 @@ class ObjectReader:
                 found.append(item)
         return tuple(found)
 
-    def integers(self, key: str, *, at_least: int) -> tuple[int, ...]:
-        """A list of whole numbers in the range that canonical JSON can write."""
-        found = []
-        for index, item in enumerate(self._get(key, list, "a list", [])):
-            if type(item) is not int or not at_least <= item <= MAX_SAFE_INTEGER:
-                place = f"{self._at(key)}[{index}]"
-                self._report(place, f"must be a whole number from {at_least}, is {item!r}")
-            else:
-                found.append(item)
-        return tuple(found)
-
     def mapping(self, key: str) -> Mapping[str, Any]:
         """An object of whatever JSON can hold."""
         value: Mapping[str, Any] = self._get(key, Mapping, "an object", {})

@@ -29,7 +29,7 @@ def lora_weights(
         files: the base's and the adapter's tensors.
 
     Returns:
-        The changed weights; their offsets are set when they are bound.
+        The changed weights; they are named when they are bound.
 
     Raises:
         NotExportedError: the adapter is of another method, or changes more than that.
@@ -50,8 +50,7 @@ def lora_weights(
         if place in found:
             raise NotExportedError(f"{name}.weight is shared by two layers of the base")
         found[place] = DerivedTensor(
-            offset=0,
-            shape=tuple(weight.shape),
+            name="",
             source=place,
             added=LowRank(a=a, b=b, scale=_scale(name, layer), transposed=_is_turned(layer)),
         )

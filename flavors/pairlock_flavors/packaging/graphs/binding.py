@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from pairlock.manifest.compiled import DERIVED, DerivedTensor, Place, TensorPlace
-from pairlock_flavors.onnx_runtime.weights import SafetensorsFile, aligned
+from pairlock_flavors.onnx_runtime.weights import SafetensorsFile
 from pairlock_flavors.packaging.graphs.refusal import NotExportedError
 
 _INLINE_BYTES = 1024
@@ -140,27 +140,37 @@ def bind(
     Args:
         model: the graph.
         weights: which of its weights lie where.
-        derived: weights that are changed on the way, by where they lie; their offsets are set here.
+        derived: weights that are changed on the way, by where they lie; they are named here.
         files: where they lie.
 
     Returns:
-        What has to be derived when the graph is loaded, with offsets.
+        What has to be derived when the graph is loaded.
     """
-    made: list[DerivedTensor] = []
-    offset = 0
-    for weight in weights:
-        wanted = derived.get(weight.place)
-        mapped = files.mapped(weight.place)
-        if wanted is None and mapped is not None:
+    weights = tuple(weights)
+    places = [files.mapped(weight.place) for weight in weights]
+    if not derived and None not in places:
+        for weight, mapped in zip(weights, places, strict=True):
+            assert mapped is not None
             _put(model, weight, *mapped)
-            continue
-        added = None if wanted is None else wanted.added
-        source = weight.place if wanted is None else wanted.source
-        made.append(DerivedTensor(offset=offset, shape=weight.shape, source=source, added=added))
-        size_bytes = 4 * math.prod(weight.shape)
-        _put(model, weight, DERIVED, offset, size_bytes)
-        offset = aligned(offset + size_bytes)
-    return tuple(made)
+        return ()
+    for weight in weights:
+        _put(model, weight, DERIVED, 0, 4 * math.prod(weight.shape))
+    unchanged = DerivedTensor(name="", source=TensorPlace(Place.MODEL, "", ""), added=None)
+    return tuple(
+        replace(
+            derived.get(weight.place, replace(unchanged, source=weight.place)),
+            name=weight.initializer,
+        )
+        for weight in weights
+    )
+
+
+def shorten(model: ir.Model) -> None:
+    """Give the weights of a graph short names."""
+    for number, (name, value) in enumerate(list(model.graph.initializers.items())):
+        del model.graph.initializers[name]
+        value.name = f"w{number}"
+        model.graph.initializers[value.name] = value
 
 
 def serialised(model: ir.Model) -> bytes:

@@ -44,6 +44,7 @@ from pairlock_flavors.packaging.graphs.binding import (
     bind,
     find_weights,
     serialised,
+    shorten,
 )
 from pairlock_flavors.packaging.graphs.exporting import export
 from pairlock_flavors.packaging.graphs.refusal import NotExportedError
@@ -121,6 +122,7 @@ def _exported(
     model: SentenceTransformer, files: WeightFiles
 ) -> tuple[ir.Model, tuple[str, ...], list[Bound]]:
     graph, inputs = export(model)
+    shorten(graph)
     return graph, inputs, find_weights(graph, files)
 
 
@@ -144,15 +146,14 @@ def _graph_of_base(
 
 def _bound_weights(model: ir.Model, compiled: Compiled, files: WeightFiles) -> list[Bound]:
     """Where the weights of a graph lie that were taken out of it before."""
-    derived = {tensor.offset: tensor.source for tensor in compiled.derived}
+    derived = {tensor.name: tensor.source for tensor in compiled.derived}
     found = []
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
             continue
-        offset = tensor.offset or 0
         path = str(tensor.location)
-        place = derived.get(offset) if path == DERIVED else files.at(path, offset)
+        place = derived.get(name) if path == DERIVED else files.at(path, tensor.offset or 0)
         if place is None:
             raise NotExportedError("the base's graph names weights that are not in its files")
         found.append(Bound(name, place, tuple(tensor.shape.numpy())))

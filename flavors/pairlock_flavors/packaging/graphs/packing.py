@@ -63,11 +63,16 @@ def pack_graph(
         except (NotExportedError, PairlockError) as error:
             # torch runs the model all the same, and proves it
             shutil.rmtree(target, ignore_errors=True)
-            reason = error.reason if isinstance(error, NotExportedError) else error.summary
-            return Packed(records=(), reason=reason)
+            return Packed(records=(), reason=_reason(error))
     names = (RUNTIME_DOCUMENT, *compiled.file_names)
     records = tuple(record_file(root, f"{RUNTIME_FOLDER}/{name}") for name in names)
     return Packed(records=records, reason=None)
+
+
+def _reason(error: NotExportedError | PairlockError) -> str:
+    if isinstance(error, NotExportedError):
+        return error.reason
+    return f"{error.summary} ({error.found})" if error.found else error.summary
 
 
 def _prove(source: Source, target: Path, golden: Vectors, texts: tuple[str, ...]) -> None:
