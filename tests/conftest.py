@@ -15,6 +15,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
     MLFLOW_DISABLE_TELEMETRY="true",
+    # a graph takes seconds to export; the tests of graphs ask for them
+    PAIRLOCK_RUNTIMES="torch",
 )
 sys.path.insert(0, str(Path(__file__).parent))
 
