@@ -79,29 +79,44 @@ def _opened(
     )
 
 
+def runtime_name(wished: str | None, settings: Settings) -> str:
+    """The runtime that a load would use: `torch` or `onnx`.
+
+    Args:
+        wished: what the caller says; None for what the settings say.
+        settings: see there.
+
+    Raises:
+        InvalidInputError: there is no such runtime.
+        UnavailableError: it is not installed.
+    """
+    name = wished or settings.runtime
+    if name == "auto":
+        name = "torch" if is_installed("torch") or not is_installed("onnx") else "onnx"
+    if name not in RUNTIMES:
+        raise _unknown("runtime", name, ("auto", *RUNTIMES))
+    if not is_installed(name):
+        raise _not_installed(name)
+    return name
+
+
+def is_installed(runtime: str) -> bool:
+    """Whether everything is there that a runtime needs; nothing is imported."""
+    return all(find_spec(package) is not None for package in RUNTIMES[runtime][1])
+
+
 def _runtime(wish: Wish, settings: Settings) -> tuple[str, tuple[str, ...]]:
     """The module that opens models in the wished runtime, and what may be imported beside."""
     if wish.interface not in INTERFACES:
         raise _unknown("interface", wish.interface, INTERFACES)
-    name = wish.runtime or settings.runtime
-    if name == "auto":
-        name = "torch" if _is_installed("torch") or not _is_installed("onnx") else "onnx"
-    if name not in RUNTIMES:
-        raise _unknown("runtime", name, ("auto", *RUNTIMES))
-    if not _is_installed(name):
-        raise _not_installed(name)
-    module, _ = RUNTIMES[name]
-    if name == "torch":
+    module, _ = RUNTIMES[runtime_name(wish.runtime, settings)]
+    if module == _TORCH:
         return module, (module,)
     # the lean runtime itself is imported in a moment; LlamaIndex is what takes the time
     return module, _LLAMA_INDEX if wish.interface == "llama_index" else ()
 
 
 _LLAMA_INDEX = ("llama_index.core.base.embeddings.base",)
-
-
-def _is_installed(runtime: str) -> bool:
-    return all(find_spec(package) is not None for package in RUNTIMES[runtime][1])
 
 
 @contextmanager

@@ -22,6 +22,11 @@ def loading() -> Any:
     return import_module("pairlock_flavors.loading")
 
 
+def graph_making() -> Any:
+    """The module `pairlock_flavors.packaging.graphs.linking`."""
+    return import_module("pairlock_flavors.packaging.graphs.linking")
+
+
 def measuring() -> Any:
     """The module `pairlock_flavors.torch_runtime.measuring`."""
     return import_module("pairlock_flavors.torch_runtime.measuring")

@@ -201,7 +201,7 @@ def _at(
             return (
                 found
                 if settings.in_place or found[1]
-                else (_kept(found[0], settings, progress), ())
+                else (kept_base(found[0], settings=settings, progress=progress), ())
             )
         located = located or resolve(place, settings)
         if is_remote(located.location) or not settings.in_place:
@@ -211,8 +211,18 @@ def _at(
         raise _base_not_found(pin, place, error) from error
 
 
-def _kept(base: Base, settings: Settings, progress: Progress) -> Base:
-    """A base that was proved in a folder, brought into the cache."""
+def kept_base(base: Base, *, settings: Settings, progress: Progress) -> Base:
+    """A base that was proved in a folder, brought into the cache.
+
+    Args:
+        base: the base.
+        settings: which cache.
+        progress: told about the bytes.
+
+    Raises:
+        IntegrityError: a file changed since it was proved.
+        StorageError: the cache cannot be written.
+    """
     fetched = fetch(
         ViewKey(ViewKind.MODEL, tree_digest(base.records)),
         base.records,

@@ -11,7 +11,7 @@ from pairlock.catalog.contents import (
 from pairlock.catalog.database import ensure_database, sqlite_path
 from pairlock.catalog.descriptions import describe
 from pairlock.catalog.evidence import read_evidence, store_evidence
-from pairlock.catalog.location import DIGEST_TAG, Located
+from pairlock.catalog.location import DIGEST_TAG, GRAPH_TAG, Located
 from pairlock.catalog.registry import (
     client,
     ensure_registry,
@@ -52,6 +52,7 @@ __all__ = [
     "DELETED",
     "DIGEST_TAG",
     "EXPERIMENT",
+    "GRAPH_TAG",
     "HEAD_TAG",
     "LEDGER_TAG",
     "Located",

@@ -16,6 +16,7 @@ from pairlock.cli import (
     audit,
     cache,
     carry,
+    compile,
     diff,
     doctor,
     embed,
@@ -31,6 +32,7 @@ from pairlock.cli import (
     requests,
     show,
     verify,
+    warm,
 )
 from pairlock.cli.output import Format, Output
 from pairlock.errors import PairlockError
@@ -106,6 +108,8 @@ for _run in (
     lineage.lineage,
     diff.diff,
     pull.pull,
+    warm.warm,
+    compile.compile_,
     carry.export,
     carry.import_,
     doctor.doctor,
