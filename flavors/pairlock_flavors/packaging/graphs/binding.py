@@ -115,7 +115,7 @@ def find_weights(
         tensor = value.const_value
         assert tensor is not None
         place = _found_place(model, value, files) if tensor.nbytes >= _INLINE_BYTES else None
-        if place is None and stored is not None and tensor.nbytes >= _INLINE_BYTES:
+        if place is None and stored is not None and _is_weight(tensor):
             stored[name] = tensor.numpy()
             place = TensorPlace(Place.RUNTIME, STORED_WEIGHTS, name)
         if place is None:
@@ -243,3 +243,8 @@ def _use_turned(model: ir.Model, value: ir.Value) -> None:
             turned = turning.outputs[0]
             turned.name = f"{value.name}_turned"
         node.replace_input_with(index, turned)
+
+
+def _is_weight(tensor: ir.TensorProtocol) -> bool:
+    kinds = {ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32}
+    return tensor.nbytes >= _INLINE_BYTES and tensor.dtype in kinds

@@ -8,7 +8,6 @@ for each column and use 7 of the 8 bits: on processors without VNNI the sums of 
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 from pairlock.manifest.format import STORED_WEIGHTS
 from pairlock_flavors.packaging.graphs.binding import WeightFiles, bind, find_weights, shorten
 from pairlock_flavors.packaging.graphs.compiling import Graph, Source
-from pairlock_flavors.packaging.graphs.exporting import export
+from pairlock_flavors.packaging.graphs.exporting import export, quiet
 from pairlock_flavors.packaging.graphs.refusal import NotExportedError
 
 
@@ -57,8 +56,7 @@ def quantized_graph(source: Source, whole: SentenceTransformer, target: Path) ->
 def _quantized(exported: ir.Model) -> ir.Model:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory(prefix="pairlock-") as name, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(prefix="pairlock-") as name, quiet():
         source, target = Path(name) / "float32.onnx", Path(name) / "int8.onnx"
         ir.save(exported, source, external_data="float32.data")
         quantize_dynamic(
