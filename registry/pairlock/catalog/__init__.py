@@ -11,17 +11,14 @@ from pairlock.catalog.contents import (
 from pairlock.catalog.database import ensure_database, sqlite_path
 from pairlock.catalog.descriptions import describe
 from pairlock.catalog.evidence import read_evidence, store_evidence
+from pairlock.catalog.in_use import is_local_registry, local_path, registry_file, tracking_uri
 from pairlock.catalog.location import DIGEST_TAG, GRAPH_TAG, Located
+from pairlock.catalog.looking_up import locate
 from pairlock.catalog.registry import (
     client,
     ensure_registry,
-    is_local_registry,
-    local_path,
-    locate,
     reach_registry,
-    registry_file,
     registry_unavailable,
-    tracking_uri,
 )
 from pairlock.catalog.runs import LoggedRun, log_run, require_usable
 from pairlock.catalog.stages import (
