@@ -7,10 +7,8 @@ under a name of its own and then linked to its final name, which succeeds for ex
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,7 +44,7 @@ def ensure_database(uri: str) -> None:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    staged = path.with_name(f".{uuid.uuid4().hex}.new")
+    staged = path.with_name(f".{os.urandom(16).hex()}.new")
     try:
         if path.exists():
             return  # an empty file is another process at work, or MLflow's to fill
@@ -97,6 +95,8 @@ def _publish(staged: Path, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
+    import logging
+
     # every migration is logged at INFO, some sixty lines, on the first command a user runs
     names = ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration")
     before = {name: logging.getLogger(name).level for name in names}
