@@ -113,6 +113,15 @@ def test_versions_of_a_digest_are_the_same(
     }
 
 
+def test_as_many_models_are_counted(of_stock: Stock) -> None:
+    """What `pairlock doctor` says of a registry is the same: no prompts, and not beyond a page."""
+    directly, through_mlflow = (
+        way(registry_in_use(), lambda registry: registry.versions.count_models()) for way in WAYS
+    )
+    assert directly == through_mlflow
+    assert directly[0] > 20
+
+
 def test_more_versions_than_a_page_holds_are_all_found(
     of_stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from pairlock.catalog import locate
 from pairlock.catalog.asking import sqlite_file
 from pairlock.catalog.asking.choosing import asked_directly
 from pairlock.catalog.asking.sqlite_file import KNOWN_SCHEMAS
-from pairlock.errors import ErrorKind
+from pairlock.errors import ErrorKind, NotFoundError
+from pairlock.references import parse_reference
 from pairlock.registries import Registry as InUse
 from pairlock.without_mlflow import OnlyMlflowError
 from support.questions import Stock, digest, outcome
@@ -214,6 +217,24 @@ def test_a_schema_that_is_not_known_is_mlflows(stock: Stock, change: str) -> Non
     stock.write(change)
     with pytest.raises(OnlyMlflowError):
         asks()
+
+
+def test_mlflow_answers_where_only_it_can(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schema that nobody listed costs the time to import MLflow, and the answer is right."""
+    monkeypatch.setattr(sqlite_file, "KNOWN_SCHEMAS", frozenset())
+    found = locate(parse_reference(URI))
+    assert found.anchors == {"version tag": digest(1), "logged model tag": digest(1)}
+    with pytest.raises(NotFoundError):
+        locate(parse_reference("models:/support/2"))
+
+
+def test_a_name_that_is_no_text_is_opened(stock: Stock, tmp_path: Path) -> None:
+    """A folder's name may be any bytes."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    shutil.copytree(stock.registry.folder, folder)
+    file = sqlite_file.SqliteFile(folder / "mlflow.db")
+    assert file.version("support", 1).tags["pairlock.package_digest"] == digest(1)
+    file.close()
 
 
 @pytest.mark.parametrize("query", ["", "?timeout=5", "?check_same_thread=false"])

@@ -21,6 +21,8 @@ OPEN = """
 import json, sys
 for name in json.loads(sys.argv[2]):
     sys.modules[name] = None  # as if it were not installed
+import pairlock.api, pairlock.golden_files, pairlock.memory, pairlock.receipts, pairlock.spaces
+from pairlock.bases import open_base
 from pairlock.config import current_settings
 from pairlock.errors import PairlockError
 from pairlock.packages import open_package
@@ -30,6 +32,9 @@ settings, said = current_settings(), {}
 try:
     package = open_package(resolve(sys.argv[1], settings), settings=settings, progress=SILENT)
     said["digest"] = package.digest
+    if package.manifest.base is not None:
+        base = open_base(package.manifest.base, instead=None, settings=settings, progress=SILENT)
+        said["base"] = base.package_digest
 except PairlockError as error:
     said |= error.to_dict()
 said["modules"] = sorted(name for name, module in sys.modules.items() if module is not None)
@@ -92,12 +97,14 @@ def server_uri(tmp_path_factory: pytest.TempPathFactory, registry_template: Path
 
 @pytest.mark.parametrize("absent", [(), ABSENT])
 def test_a_package_in_a_local_registry_is_opened_with_little(
-    registry: Any, tiny_model: Path, absent: tuple[str, ...]
+    registry: Any, tiny_model: Path, linear_adapter: Path, absent: tuple[str, ...]
 ) -> None:
-    """sqlite and a folder: no MLflow, no network, nothing heavy, whether or not it is installed."""
-    uri = registry.log(tiny_model, "tiny")
+    """sqlite and a folder, an adapter with its base: no MLflow, no network, nothing heavy."""
+    base = registry.log(tiny_model, "tiny")
+    uri = registry.log(linear_adapter, "adapter", base=base)
     said = opened(uri, absent=absent, MLFLOW_TRACKING_URI=registry.uri)
     assert said["digest"]
+    assert said["base"]
     assert not (NEVER | NO_NETWORK - {"_sqlite3"}) & set(said["modules"])
 
 

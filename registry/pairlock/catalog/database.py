@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from pairlock.errors import ErrorKind, StorageError
+from pairlock.without_mlflow import OnlyMlflowError, need_mlflow
 
 _SQLITE = "sqlite:///"
 
@@ -37,10 +38,12 @@ def ensure_database(uri: str) -> None:
 
     Raises:
         StorageError: the database cannot be made.
+        UnavailableError: MLflow, which makes it, is not installed.
     """
     path = sqlite_path(uri)
     if path is None:
         return
+    need_mlflow(OnlyMlflowError("a registry that shall be made"))
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -14,12 +14,20 @@ _PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\s\x00]+)+")
 
 
 def tracking_uri() -> str:
-    """The registry in use, from MLflow's own settings; its default is `sqlite:///mlflow.db`."""
+    """The registry in use, from MLflow's own settings; its default is `sqlite:///mlflow.db`.
+
+    Raises:
+        UnavailableError: only MLflow can tell, and it is not installed.
+    """
     return registry_in_use().registry
 
 
 def registry_file() -> Path | None:
-    """The sqlite file or the folder that the registry in use is; None for a server's."""
+    """The sqlite file or the folder that the registry in use is; None for a server's.
+
+    Raises:
+        UnavailableError: only MLflow can tell, and it is not installed.
+    """
     uri = tracking_uri()
     if uri.startswith("databricks"):
         return None
@@ -29,7 +37,11 @@ def registry_file() -> Path | None:
 
 
 def is_local_registry() -> bool:
-    """Whether the registry in use is a file on this machine, which takes no network to ask."""
+    """Whether the registry in use is a file on this machine, which takes no network to ask.
+
+    Raises:
+        UnavailableError: only MLflow can tell, and it is not installed.
+    """
     registry = registry_in_use()
     uris = (registry.registry, registry.tracking)
     return all(uri.startswith(("sqlite:", "file:")) or not urlsplit(uri).scheme for uri in uris)
@@ -40,6 +52,9 @@ def local_path(location: str) -> str:
 
     MLflow resolves relative locations against the working directory. A registry whose locations
     were made relative can be copied anywhere, so here they belong to the database's folder.
+
+    Raises:
+        UnavailableError: only MLflow can tell which that is, and it is not installed.
     """
     if _PLAIN_PATH.fullmatch(location):
         return location

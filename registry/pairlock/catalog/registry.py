@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pairlock.catalog.asking import Reason, UnansweredError
+from pairlock.catalog.asking import Reason, UnansweredError, asked
 from pairlock.catalog.database import ensure_database, sqlite_path
 from pairlock.catalog.in_use import tracking_uri
 from pairlock.errors import ErrorKind, NotFoundError, UnavailableError
 from pairlock.references import without_credentials
 from pairlock.registries import registry_in_use
+from pairlock.without_mlflow import OnlyMlflowError, need_mlflow
 from pairlock.wording import counted
 
 NOTHING_DONE = "nothing was loaded or changed"
@@ -39,15 +40,9 @@ def reach_registry() -> str:
     Raises:
         UnavailableError: it does not answer.
     """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        found = client().search_registered_models(max_results=100)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise registry_unavailable(error) from error
-    more = "at least " if found.token else ""
-    return more + counted(len(found), "registered model")
+    with unanswered("the registry"):
+        count, more = asked(lambda registry: registry.versions.count_models())
+    return ("at least " if more else "") + counted(count, "registered model")
 
 
 def ask(requested: str, method: str, *arguments: Any, **named: Any) -> Any:
@@ -71,7 +66,7 @@ def client_of_a_registry() -> Any:
     """MLflow's client of the registry in use, which has to be there: MLflow would make it.
 
     Raises:
-        UnavailableError: it is a database that is not there.
+        UnavailableError: it is a database that is not there, or MLflow is not installed.
     """
     need_registry()
     return client()
@@ -89,7 +84,12 @@ def need_registry() -> None:
 
 
 def client() -> Any:
-    """MLflow's client of the registry in use."""
+    """MLflow's client of the registry in use.
+
+    Raises:
+        UnavailableError: MLflow is not installed.
+    """
+    need_mlflow(OnlyMlflowError("something that is done by MLflow's client"))
     from mlflow import MlflowClient
 
     registry = registry_in_use()

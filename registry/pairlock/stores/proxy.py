@@ -107,8 +107,10 @@ class ProxyStore:
         """Store a file; MLflow's proxy takes no checksum.
 
         Raises:
-            UnavailableError: the server cannot be reached, or refuses.
+            UnavailableError: the server cannot be reached, or refuses, or MLflow is not installed.
+            UnsupportedError: the server would store another file.
         """
+        need_mlflow(OnlyMlflowError("storing files behind the artifact proxy"))
         from mlflow.utils.rest_utils import http_request
 
         if unquote(path) != path:

@@ -75,4 +75,5 @@ def _place(uri: str) -> Questions:
         from pairlock.catalog.asking.sqlite_file import SqliteFile
 
         return SqliteFile(path, uri.partition("?")[2])
-    raise OnlyMlflowError(f"a registry at {uri.partition(':')[0]}:")
+    scheme, colon, _ = uri.partition(":")
+    raise OnlyMlflowError(f"a registry at {scheme}:" if colon else "a registry in a folder")

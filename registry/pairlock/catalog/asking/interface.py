@@ -14,6 +14,9 @@ from typing import Protocol
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 """MLflow keeps prompts among the registered models, and tells nobody who asks for a model."""
 
+MOST_COUNTED = 100
+"""MLflow's own page; more need not be counted to know that a registry answers."""
+
 
 class Reason(StrEnum):
     """Why there is no answer."""
@@ -70,7 +73,15 @@ class LoggedModel:
 
 
 class VersionQuestions(Protocol):
-    """What a registry is asked. A question raises `UnansweredError`, and the one reason is said."""
+    """What a registry is asked."""
+
+    def count_models(self) -> tuple[int, bool]:
+        """How many registered models there are, up to `MOST_COUNTED`, and whether there are more.
+
+        Raises:
+            UnansweredError: no answer.
+            OnlyMlflowError: MLflow has to be asked.
+        """
 
     def version(self, name: str, version: int) -> RegisteredVersion:
         """A version that is not deleted.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pairlock.catalog.asking.interface import (
+    MOST_COUNTED,
     PROMPT_TAG,
     LoggedModel,
     Reason,
@@ -45,6 +46,11 @@ class Server:
 
     def close(self) -> None:
         """Nothing: its connection is kept for the next questions."""
+
+    def count_models(self) -> tuple[int, bool]:
+        """How many registered models there are; as `VersionQuestions.count_models`."""
+        found = self._get("/registered-models/search", {"max_results": str(MOST_COUNTED)})
+        return len(_list(found, "registered_models")), bool(_text(found, "next_page_token"))
 
     def version(self, name: str, version: int) -> RegisteredVersion:
         """A version that is not deleted; as `VersionQuestions.version`."""

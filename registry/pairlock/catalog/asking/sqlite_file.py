@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from pairlock.catalog.asking.interface import (
+    MOST_COUNTED,
     PROMPT_TAG,
     LoggedModel,
     Reason,
@@ -77,6 +79,15 @@ AND NOT EXISTS (
     WHERE p.workspace = v.workspace AND p.name = v.name AND p.key = ? AND p.value = 'true'
 )
 """  # noqa: S608 - put together of constants
+_COUNTED = """
+SELECT count(*) FROM (
+    SELECT 1 FROM registered_models AS m WHERE m.workspace = ? AND NOT EXISTS (
+        SELECT 1 FROM registered_model_tags AS t
+        WHERE t.workspace = m.workspace AND t.name = m.name AND t.key = ? AND t.value = 'true'
+    )
+    LIMIT ?
+)
+"""
 _MODEL_IN_RUN = """
 SELECT destination_id FROM inputs
 WHERE source_type = 'RUN_OUTPUT' AND source_id = ? AND destination_type = 'MODEL_OUTPUT'
@@ -107,6 +118,12 @@ class SqliteFile:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+    def count_models(self) -> tuple[int, bool]:
+        """How many registered models there are; as `VersionQuestions.count_models`."""
+        found = self._rows(_COUNTED, _WORKSPACE, PROMPT_TAG, MOST_COUNTED + 1)
+        count = int(found[0][0])
+        return min(count, MOST_COUNTED), count > MOST_COUNTED
 
     def version(self, name: str, version: int) -> RegisteredVersion:
         """A version that is not deleted; as `VersionQuestions.version`."""
@@ -270,7 +287,7 @@ def _is_put_aside(path: Path) -> bool:
 
 def _begun(path: Path, how: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{how}", uri=True, timeout=_WAIT_S, isolation_level=None
+        f"file:{quote(os.fsencode(path))}?{how}", uri=True, timeout=_WAIT_S, isolation_level=None
     )
     try:
         _check(connection)

@@ -9,12 +9,14 @@ from functools import cached_property
 from typing import Any
 
 from pairlock.catalog.asking.interface import (
+    MOST_COUNTED,
     LoggedModel,
     Reason,
     RegisteredVersion,
     UnansweredError,
 )
 from pairlock.registries import Registry
+from pairlock.without_mlflow import OnlyMlflowError, need_mlflow
 
 _PAGE = 100
 _MOST_PAGES = 10_000
@@ -39,6 +41,12 @@ class ThroughMlflow:
         from mlflow import MlflowClient
 
         return MlflowClient(self._registry.tracking, self._registry.registry)
+
+    def count_models(self) -> tuple[int, bool]:
+        """How many registered models there are; as `VersionQuestions.count_models`."""
+        with answered():
+            found = self._client.search_registered_models(max_results=MOST_COUNTED)
+        return len(found), bool(found.token)
 
     def version(self, name: str, version: int) -> RegisteredVersion:
         """A version that is not deleted; as `VersionQuestions.version`."""
@@ -121,7 +129,9 @@ def answered() -> Iterator[None]:
 
     Raises:
         UnansweredError: whatever MLflow raised.
+        UnavailableError: MLflow is not installed.
     """
+    need_mlflow(OnlyMlflowError("something that is asked or done by MLflow's client"))
     from mlflow.exceptions import MlflowException
     from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
     from sqlalchemy.exc import SQLAlchemyError
