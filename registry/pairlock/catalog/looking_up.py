@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from pairlock.catalog.asking import (
 )
 from pairlock.catalog.database import sqlite_path
 from pairlock.catalog.in_use import local_path, tracking_uri
-from pairlock.catalog.location import DIGEST_TAG, Located
+from pairlock.catalog.location import DIGEST_TAG, GRAPH_TAG, Located
 from pairlock.catalog.registry import NOTHING_DONE, unanswered
 from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError
 from pairlock.references import (
@@ -115,13 +116,14 @@ def _version(
         and before.created_ms == version.created_ms
         and own.items() <= before.anchors.items()
     ):
-        return replace(before, requested=requested)
+        return replace(before, requested=requested, graphs=_graphs(version.tags))
     location = registry.versions.download_location(version.name, version.version)
     return Located(
         requested=requested,
         uri=uri,
         location=local_path(location),
         anchors={**_origin_anchors(registry, version), **own},
+        graphs=_graphs(version.tags),
         name=version.name,
         version=version.version,
         created_ms=version.created_ms,
@@ -196,6 +198,18 @@ def _newest_in_stage(registry: Answering, reference: StageReference) -> Register
             hint=f"name a version, or an alias: models:/{reference.name}@{reference.stage.lower()}",
         )
     return version
+
+
+def _graphs(tags: Mapping[str, str]) -> dict[str, str]:
+    """Digests of the graphs that were made for a version later, by precision.
+
+    A folder is named by the digest, so that what has another form is none.
+    """
+    return {
+        tag.removeprefix(GRAPH_TAG): digest
+        for tag, digest in tags.items()
+        if tag.startswith(GRAPH_TAG) and re.fullmatch("sha256:[0-9a-f]{64}", digest)
+    }
 
 
 def _anchor(where: str, tags: Mapping[str, str]) -> dict[str, str]:
