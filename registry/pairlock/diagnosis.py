@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -11,15 +12,20 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from pairlock._bridge import loading
 from pairlock.cache import CacheFolder
 from pairlock.cache.survey import Survey, survey
-from pairlock.catalog import reach_registry, sqlite_path, tracking_uri
+from pairlock.catalog import locate, reach_registry, sqlite_path, tracking_uri
 from pairlock.config import current_settings
-from pairlock.errors import PairlockError
-from pairlock.references import without_credentials
+from pairlock.errors import ErrorKind, NotFoundError, PairlockError
+from pairlock.installed import SERVE_EXTRA, TORCH_EXTRA, is_installed
+from pairlock.references import VersionReference, without_credentials
 from pairlock.wording import counted
 
 _LOW_SPACE_BYTES = 1 << 30
+
+_NOBODYS = VersionReference("pairlock-doctor-asks", 1)
+"""A version that need not be there: that it is not there is an answer as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,7 @@ def diagnose() -> list[Fact]:
     """Look at this machine. Writes nothing but a file in the temporary folder, and removes it."""
     return [
         *_installed(),
+        *_runtimes(),
         *_devices(),
         *_registry(),
         *_cache(),
@@ -57,17 +64,58 @@ def _installed() -> list[Fact]:
     facts = [Fact(name="python", value=platform.python_version())]
     needed = [line for line in requires("pairlock") or [] if "extra ==" not in line]
     for line in ["pairlock", *needed]:
-        name = line.split(">")[0].split("=")[0].split("<")[0].split(";")[0].strip()
-        try:
-            facts.append(Fact(name=name, value=version(name)))
-        except PackageNotFoundError:
-            facts.append(
-                Fact(name=name, value="not installed", problem=f"run `pip install '{line}'`")
-            )
+        name = _distribution(line)
+        found = _version(name)
+        problem = "" if found else f"run `pip install '{line}'`"
+        facts.append(Fact(name=name, value=found or "not installed", problem=problem))
     return facts
 
 
+def _runtimes() -> list[Fact]:
+    """What the extras bring, by what it is for, and which runtime `auto` means here."""
+    facts = []
+    for extra in (TORCH_EXTRA, SERVE_EXTRA):
+        lines = [line for line in requires("pairlock") or [] if _is_of(line, extra)]
+        names = [name for name in map(_distribution, lines) if name != "pairlock"]
+        found = [f"{name} {there}" for name in names if (there := _version(name))]
+        missing = [name for name in names if not _version(name)]
+        value = ", ".join(found) or "not installed"
+        if missing and found:
+            value += f"; not installed: {', '.join(missing)}"
+        facts.append(Fact(name=f"pairlock[{extra}]", value=value))
+    return [*facts, _runtime()]
+
+
+def _runtime() -> Fact:
+    name = "runtime"
+    try:
+        wished = current_settings().runtime
+        return Fact(
+            name=name, value=f"{loading().chosen_runtime(None, current_settings())} ({wished})"
+        )
+    except PairlockError as error:
+        return Fact(name=name, value="none", problem=f"{error.summary}; {error.hint}")
+
+
+def _distribution(line: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", line)
+    return found[0] if found else line
+
+
+def _is_of(line: str, extra: str) -> bool:
+    return re.search(rf"extra == ['\"]{extra}['\"]", line) is not None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def _devices() -> list[Fact]:
+    if not is_installed("torch"):
+        return [Fact(name="devices", value="cpu; torch, which knows others, is not installed")]
     try:
         import torch
     except ImportError as error:
@@ -79,7 +127,11 @@ def _devices() -> list[Fact]:
 
 
 def _registry() -> list[Fact]:
-    uri = tracking_uri()
+    try:
+        uri = tracking_uri()
+    except PairlockError as error:
+        problem = f"{error.found}; {error.hint}"
+        return [Fact(name="registry", value="unknown", problem=problem)]
     facts = [Fact(name="registry", value=without_credentials(uri))]
     path = sqlite_path(uri)
     if path is not None and not path.exists():
@@ -88,7 +140,7 @@ def _registry() -> list[Fact]:
             Fact(name="registry state", value="not there yet; `pairlock log` makes it"),
         ]
     try:
-        facts.append(Fact(name="registry state", value=reach_registry()))
+        facts.append(Fact(name="registry state", value=_registry_state()))
     except PairlockError as error:
         facts.append(
             Fact(
@@ -98,6 +150,22 @@ def _registry() -> list[Fact]:
             )
         )
     return facts
+
+
+def _registry_state() -> str:
+    """What the registry answers, in words.
+
+    Raises:
+        PairlockError: it does not.
+    """
+    if is_installed("mlflow"):
+        return reach_registry()
+    try:
+        locate(_NOBODYS)
+    except NotFoundError as error:
+        if error.kind is not ErrorKind.MODEL_NOT_FOUND:
+            raise
+    return "answers; MLflow, which would count its models, is not installed"
 
 
 def _cache() -> list[Fact]:
@@ -136,6 +204,8 @@ def _cache_folder(root: Path, found: Survey) -> Fact:
 
 
 def _hub_cache() -> Fact:
+    if not is_installed("huggingface_hub"):
+        return Fact(name="hub cache", value="not used: huggingface-hub is not installed")
     from huggingface_hub.constants import HF_HUB_CACHE
 
     path = Path(HF_HUB_CACHE)
