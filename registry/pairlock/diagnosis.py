@@ -18,7 +18,7 @@ from pairlock.cache.survey import Survey, survey
 from pairlock.catalog import locate, reach_registry, sqlite_path, tracking_uri
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, NotFoundError, PairlockError
-from pairlock.installed import SERVE_EXTRA, TORCH_EXTRA, is_installed
+from pairlock.installed import MAKING, SERVE_EXTRA, TORCH_EXTRA, is_installed
 from pairlock.references import VersionReference, without_credentials
 from pairlock.wording import counted
 
@@ -72,29 +72,43 @@ def _installed() -> list[Fact]:
 
 
 def _runtimes() -> list[Fact]:
-    """What the extras bring, by what it is for, and which runtime `auto` means here."""
-    facts = []
-    for extra in (TORCH_EXTRA, SERVE_EXTRA):
-        lines = [line for line in requires("pairlock") or [] if _is_of(line, extra)]
-        names = [name for name in map(_distribution, lines) if name != "pairlock"]
-        found = [f"{name} {there}" for name in names if (there := _version(name))]
-        missing = [name for name in names if not _version(name)]
-        value = ", ".join(found) or "not installed"
-        if missing and found:
-            value += f"; not installed: {', '.join(missing)}"
-        facts.append(Fact(name=f"pairlock[{extra}]", value=value))
+    """What the extras bring, and which runtime computes where nobody says."""
+    serve = _names_of(SERVE_EXTRA)
+    torch = [name for name in _names_of(TORCH_EXTRA) if name not in serve]
+    facts = [
+        _extra(SERVE_EXTRA, serve, is_there=is_installed("onnxruntime", "tokenizers")),
+        _extra(TORCH_EXTRA, torch, is_there=is_installed(*MAKING)),
+    ]
     return [*facts, _runtime()]
 
 
+def _names_of(extra: str) -> list[str]:
+    lines = [line for line in requires("pairlock") or [] if _is_of(line, extra)]
+    return [name for name in map(_distribution, lines) if name != "pairlock"]
+
+
+def _extra(extra: str, names: list[str], *, is_there: bool) -> Fact:
+    name = f"pairlock[{extra}]"
+    if not is_there:
+        # some of it may be, for the sake of another distribution
+        return Fact(name=name, value="not installed")
+    found = [f"{one} {there}" for one in names if (there := _version(one))]
+    value = ", ".join(found) or "installed"
+    if missing := [one for one in names if not _version(one)]:
+        value += f"; without {', '.join(missing)}"
+    return Fact(name=name, value=value)
+
+
 def _runtime() -> Fact:
-    name = "runtime"
     try:
-        wished = current_settings().runtime
-        return Fact(
-            name=name, value=f"{loading().chosen_runtime(None, current_settings())} ({wished})"
-        )
+        settings = current_settings()
+        chosen = loading().chosen_runtime(None, settings)
     except PairlockError as error:
-        return Fact(name=name, value="none", problem=f"{error.summary}; {error.hint}")
+        return Fact(name="runtime", value="none", problem=f"{error.summary}; {error.hint}")
+    why = "PAIRLOCK_RUNTIME says so"
+    if settings.runtime == "auto":
+        why = "torch where it is installed" if chosen == "torch" else "torch is not installed"
+    return Fact(name="runtime", value=f"{chosen}: {why}")
 
 
 def _distribution(line: str) -> str:

@@ -157,7 +157,7 @@ def profile(
             hint="leave it out for two batches",
         )
     settings = current_settings(offline=offline)
-    opener, meter = flavor(), measuring()
+    meter, opener = measuring(), flavor()
     located = resolve(uri, settings)
     package = open_package(located, settings=settings, progress=progress)
     embedding = opener.load_model(

@@ -157,7 +157,7 @@ def evaluate(
     depths = _depths(k)
     data = read_dataset(dataset, split=split)
     settings = current_settings(offline=offline)
-    opener, meter = flavor(), evaluating()
+    meter, opener = evaluating(), flavor()
     located = resolve(uri, settings)
     manifest, digest = read_package_manifest(located, settings=settings)
     embedding = opener.load_model(
