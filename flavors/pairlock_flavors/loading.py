@@ -79,7 +79,7 @@ def _opened(
             located, settings=settings, wish=wish, progress=progress, proved=proved
         )
     except NotFoundError as error:
-        is_asked_for = (wish.runtime or settings.runtime) != "auto"
+        is_asked_for = (wish.runtime or settings.runtime) != "auto" or wish.dtype == "int8"
         if error.kind is not ErrorKind.RUNTIME_MISSING or is_asked_for or is_installed("torch"):
             raise
         raise torch_alone_can(located.uri) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from pairlock.installed import MAKING, need
+from pairlock.installed import MAKING, MEASURING, need
 
 RESIDENTS = "pairlock_flavors.torch_runtime.models.residents"
 """The module that knows which models are in memory, once anything is."""
@@ -36,7 +36,7 @@ def graph_making() -> Any:
     Raises:
         UnavailableError: what it needs is not installed.
     """
-    need("making a graph", *MAKING, "onnx", "onnx_ir", "onnxscript")
+    need("making a graph", *MAKING)
     return import_module("pairlock_flavors.packaging.graphs.linking")
 
 
@@ -51,7 +51,7 @@ def measuring() -> Any:
     Raises:
         UnavailableError: what it needs is not installed.
     """
-    need("measuring a model", *MAKING)
+    need("measuring a model", *MEASURING)
     return import_module("pairlock_flavors.torch_runtime.measuring")
 
 
@@ -61,5 +61,5 @@ def evaluating() -> Any:
     Raises:
         UnavailableError: what it needs is not installed.
     """
-    need("evaluating a model", *MAKING)
+    need("evaluating a model", *MEASURING)
     return import_module("pairlock_flavors.torch_runtime.evaluating")

@@ -18,7 +18,7 @@ from pairlock.cache.survey import Survey, survey
 from pairlock.catalog import locate, reach_registry, sqlite_path, tracking_uri
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, NotFoundError, PairlockError
-from pairlock.installed import MAKING, SERVE_EXTRA, TORCH_EXTRA, is_installed
+from pairlock.installed import SERVE_EXTRA, TORCH_EXTRA, is_installed
 from pairlock.references import VersionReference, without_credentials
 from pairlock.wording import counted
 
@@ -77,7 +77,7 @@ def _runtimes() -> list[Fact]:
     torch = [name for name in _names_of(TORCH_EXTRA) if name not in serve]
     facts = [
         _extra(SERVE_EXTRA, serve, is_there=is_installed("onnxruntime", "tokenizers")),
-        _extra(TORCH_EXTRA, torch, is_there=is_installed(*MAKING)),
+        _extra(TORCH_EXTRA, torch, is_there=is_installed("torch", "sentence_transformers")),
     ]
     return [*facts, _runtime()]
 
@@ -102,7 +102,7 @@ def _extra(extra: str, names: list[str], *, is_there: bool) -> Fact:
 def _runtime() -> Fact:
     try:
         settings = current_settings()
-        chosen = loading().chosen_runtime(None, settings)
+        chosen = loading().runtime_name(None, settings)
     except PairlockError as error:
         return Fact(name="runtime", value="none", problem=f"{error.summary}; {error.hint}")
     why = "PAIRLOCK_RUNTIME says so"

@@ -15,8 +15,11 @@ from pairlock.errors import ErrorKind, UnavailableError
 TORCH_EXTRA = "torch"
 SERVE_EXTRA = "serve"
 
-MAKING = ("mlflow", "torch", "sentence_transformers")
-"""What packaging and measuring cannot do without; `pairlock[torch]` brings them, and more."""
+MEASURING = ("mlflow", "torch", "sentence_transformers")
+"""What measuring a model cannot do without; `pairlock[torch]` brings it, and more."""
+
+MAKING = (*MEASURING, "onnx", "onnx_ir", "onnxscript", "onnxruntime", "tokenizers")
+"""What packaging cannot do without."""
 
 OF_AN_EXTRA = {
     "mlflow": TORCH_EXTRA,

@@ -151,7 +151,7 @@ def _computed(
     package: Package, base: Base | None, settings: Settings, progress: Progress
 ) -> list[CheckResult]:
     """What the version computes: in the runtime that a load takes, and by its graph."""
-    runtime = proving().golden_runtime(package, settings)
+    runtime = proving().golden_runtime(settings)
     checks = [_golden(GOLDEN, runtime, package, base, settings, progress)]
     if runtime != "torch" or "onnx" not in package.manifest.runtimes:
         return checks
@@ -176,7 +176,9 @@ def _golden(
 ) -> CheckResult:
     with progress.step(name):
         try:
-            result = proving().golden_result(package, base, settings, runtime=runtime)
+            result = proving().golden_result(
+                package, base, settings, runtime=runtime, progress=progress
+            )
             package.proved.check_unchanged()
             if base is not None:
                 base.proved.check_unchanged()

@@ -10,18 +10,19 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from pairlock.bases import Base
-from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_FOLDER
+from pairlock.manifest.format import MODEL_FOLDER
 from pairlock.packages import Package
 from pairlock_flavors.golden_vectors import GoldenResult, check_golden
 from pairlock_flavors.onnx_runtime.assemble import GraphParts, assemble
 
 
-def golden_result(package: Package, base: Base | None) -> GoldenResult:
+def golden_result(package: Package, base: Base | None, runtime_folder: Path) -> GoldenResult:
     """Compare what a proved package's graph computes with its golden vectors.
 
     Args:
-        package: a package that holds a graph.
+        package: the package.
         base: its proved base.
+        runtime_folder: where the graph lies, proved; in float32.
 
     Returns:
         The deviations and findings.
@@ -41,7 +42,7 @@ def golden_result(package: Package, base: Base | None) -> GoldenResult:
                 manifest=manifest,
                 root=root,
                 model_folder=model_folder,
-                runtime_folder=root / RUNTIME_FOLDER,
+                runtime_folder=runtime_folder,
                 loaded_from=str(root) if base is None else base.requested,
             ),
             alone=True,
