@@ -15,17 +15,14 @@ from typing import Any
 from pairlock._bridge import loading
 from pairlock.cache import CacheFolder
 from pairlock.cache.survey import Survey, survey
-from pairlock.catalog import locate, reach_registry, sqlite_path, tracking_uri
+from pairlock.catalog import reach_registry, sqlite_path, tracking_uri
 from pairlock.config import current_settings
-from pairlock.errors import ErrorKind, NotFoundError, PairlockError
+from pairlock.errors import PairlockError
 from pairlock.installed import SERVE_EXTRA, TORCH_EXTRA, is_installed
-from pairlock.references import VersionReference, without_credentials
+from pairlock.references import without_credentials
 from pairlock.wording import counted
 
 _LOW_SPACE_BYTES = 1 << 30
-
-_NOBODYS = VersionReference("pairlock-doctor-asks", 1)
-"""A version that need not be there: that it is not there is an answer as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +151,7 @@ def _registry() -> list[Fact]:
             Fact(name="registry state", value="not there yet; `pairlock log` makes it"),
         ]
     try:
-        facts.append(Fact(name="registry state", value=_registry_state()))
+        facts.append(Fact(name="registry state", value=reach_registry()))
     except PairlockError as error:
         facts.append(
             Fact(
@@ -164,22 +161,6 @@ def _registry() -> list[Fact]:
             )
         )
     return facts
-
-
-def _registry_state() -> str:
-    """What the registry answers, in words.
-
-    Raises:
-        PairlockError: it does not.
-    """
-    if is_installed("mlflow"):
-        return reach_registry()
-    try:
-        locate(_NOBODYS)
-    except NotFoundError as error:
-        if error.kind is not ErrorKind.MODEL_NOT_FOUND:
-            raise
-    return "answers; MLflow, which would count its models, is not installed"
 
 
 def _cache() -> list[Fact]:
