@@ -60,7 +60,7 @@ def requirements(manifest: Manifest | None = None) -> list[str]:
     They are listed, not inferred: MLflow's inference loads the model in a subprocess and finds
     whatever else happens to be imported.
     """
-    names = _PINNED
+    names: tuple[str, ...] = _PINNED
     if manifest is not None and "onnx" in manifest.runtimes:
         names += _PINNED_FOR_GRAPHS
     # a local label such as +cpu names a build that an index does not have
