@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from threading import Thread
 from typing import Any
 
 from pairlock.catalog import Located
 from pairlock.config import Settings
-from pairlock.errors import ErrorKind, InvalidInputError, UnavailableError
+from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnavailableError
+from pairlock.installed import missing_of
 from pairlock.progress import Progress
 from pairlock.resolution import resolve
 from pairlock_flavors.proving import Proved, prove
@@ -74,8 +74,28 @@ def _opened(
     proved: Proved | None,
 ) -> Any:
     opening = import_module(module)
-    return opening.open_model(
-        located, settings=settings, wish=wish, progress=progress, proved=proved
+    try:
+        return opening.open_model(
+            located, settings=settings, wish=wish, progress=progress, proved=proved
+        )
+    except NotFoundError as error:
+        is_asked_for = (wish.runtime or settings.runtime) != "auto" or wish.dtype == "int8"
+        if error.kind is not ErrorKind.RUNTIME_MISSING or is_asked_for or is_installed("torch"):
+            raise
+        raise torch_alone_can(located.uri) from error
+
+
+def torch_alone_can(uri: str) -> UnavailableError:
+    """The error where a package has no graph, and torch is not installed."""
+    return UnavailableError(
+        f"{uri} holds no graph for the onnx runtime, and torch, which runs it, is not installed",
+        kind=ErrorKind.LIBRARY_MISSING,
+        checked="the runtimes that its manifest names, and those that are installed",
+        expected="one that is both",
+        found="the package is made for torch; onnx is installed",
+        done="nothing was loaded",
+        hint="pip install 'pairlock[torch]', or, where that is installed, make a graph with "
+        f"`pairlock compile {uri}`",
     )
 
 
@@ -102,7 +122,7 @@ def runtime_name(wished: str | None, settings: Settings) -> str:
 
 def is_installed(runtime: str) -> bool:
     """Whether everything is there that a runtime needs; nothing is imported."""
-    return all(find_spec(package) is not None for package in RUNTIMES[runtime][1])
+    return not missing_of(RUNTIMES[runtime][1])
 
 
 def _runtime(wish: Wish, settings: Settings) -> tuple[str, tuple[str, ...]]:
@@ -165,7 +185,7 @@ def _not_installed(runtime: str) -> UnavailableError:
         kind=ErrorKind.LIBRARY_MISSING,
         checked="installed packages",
         expected=", ".join(needed),
-        found="not " + ", ".join(name for name in needed if find_spec(name) is None),
+        found="not " + ", not ".join(missing_of(needed)),
         done="nothing was loaded",
         hint=f"pip install 'pairlock[{extra}]', or choose another runtime",
     )

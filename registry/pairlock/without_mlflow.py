@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 
 from pairlock.errors import ErrorKind, UnavailableError
+from pairlock.installed import is_installed
 
 
 class OnlyMlflowError(Exception):
@@ -33,7 +33,7 @@ def mlflow_is_loaded() -> bool:
 
 def mlflow_is_installed() -> bool:
     """Whether MLflow could be imported; it is not."""
-    return mlflow_is_loaded() or find_spec("mlflow") is not None
+    return mlflow_is_loaded() or is_installed("mlflow")
 
 
 def need_mlflow(reason: OnlyMlflowError) -> None:
