@@ -15,7 +15,7 @@ from pairlock.catalog.asking import (
 )
 from pairlock.catalog.database import sqlite_path
 from pairlock.catalog.in_use import local_path, tracking_uri
-from pairlock.catalog.location import DIGEST_TAG, Located
+from pairlock.catalog.location import DIGEST_TAG, GRAPH_TAG, Located
 from pairlock.catalog.registry import NOTHING_DONE, unanswered
 from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError
 from pairlock.references import (
@@ -115,13 +115,14 @@ def _version(
         and before.created_ms == version.created_ms
         and own.items() <= before.anchors.items()
     ):
-        return replace(before, requested=requested)
+        return replace(before, requested=requested, graphs=_graphs(version))
     location = registry.versions.download_location(version.name, version.version)
     return Located(
         requested=requested,
         uri=uri,
         location=local_path(location),
         anchors={**_origin_anchors(registry, version), **own},
+        graphs=_graphs(version),
         name=version.name,
         version=version.version,
         created_ms=version.created_ms,
@@ -151,6 +152,15 @@ def _origin_anchors(registry: Answering, version: RegisteredVersion) -> Mapping[
         if error.reason is Reason.MISSING:
             return {}
         raise
+
+
+def _graphs(version: RegisteredVersion) -> Mapping[str, str]:
+    """The graphs that were made for a version later; they may be made at any time."""
+    return {
+        tag.removeprefix(GRAPH_TAG): text
+        for tag, text in version.tags.items()
+        if tag.startswith(GRAPH_TAG)
+    }
 
 
 def _nothing_known(_uri: str) -> None:
