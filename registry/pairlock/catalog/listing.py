@@ -25,7 +25,7 @@ _VERSIONS_AT_ONCE = 10_000
 
 _LOGGED_AT_ONCE = 2000
 _NAMES_AT_ONCE = 50
-_OWN_TAGS = "pairlock."
+OWN_TAGS = "pairlock."
 _LOGGED_SOURCE = re.compile(r"models:/(?P<id>[^/@]+)")
 _VERSION_SOURCE = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 
@@ -83,6 +83,11 @@ class Listing:
     models: dict[str, ListedModel] = field(default_factory=dict)
     versions: dict[tuple[str, int], ListedVersion] = field(default_factory=dict)
     logged: dict[str, ListedLogged] = field(default_factory=dict)
+    """Logged models; from a database those only that no version was registered from."""
+
+    logged_ids: set[str] = field(default_factory=set)
+    """Ids of logged models that are there, those that `logged` leaves out too."""
+
     deleted_runs: dict[str, str] = field(default_factory=dict)
     """Ids of deleted runs, by the folder of their artifacts."""
 
@@ -289,7 +294,7 @@ def _logged(one: Any) -> ListedLogged:
 def own_tags(items: Iterable[tuple[Any, Any]]) -> dict[str, str]:
     """The `pairlock.*` tags among some, with texts that many share as one object each."""
     return {
-        intern(str(key)): shared(str(text)) for key, text in items if str(key).startswith(_OWN_TAGS)
+        intern(str(key)): shared(str(text)) for key, text in items if str(key).startswith(OWN_TAGS)
     }
 
 

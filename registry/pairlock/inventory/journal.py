@@ -26,26 +26,37 @@ Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What follows from a manifest's digest."""
+class Layout:
+    """How the payload of a package is laid out; most packages are laid out as many others are."""
 
-    facts: PackageFacts
     paths: tuple[str, ...]
     folders: tuple[str, ...]
     """Every folder that `paths` lie in, relative to the package; the package itself is empty."""
 
-    sizes: tuple[int, ...]
-    """In bytes, of the files at `paths`."""
+    pickles: tuple[str, ...]
+    """The files that are named as pickles are."""
 
-    @property
-    def pickles(self) -> tuple[str, ...]:
-        """The files that are named as pickles are."""
-        return pickles_in(self.paths)
+    file_ends: tuple[str, ...]
+    """What comes behind the package's location, for each of `paths`."""
+
+    folder_ends: tuple[str, ...]
+    """And for each of `folders`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What follows from a manifest's digest."""
+
+    facts: PackageFacts
+    layout: Layout
+    sizes: tuple[int, ...]
+    """In bytes, of the files of the layout."""
 
     def matches(self, found: Mapping[str, int]) -> bool:
         """Whether files of these names and sizes are there, and no others."""
-        return len(found) == len(self.paths) and all(
-            found.get(path) == size for path, size in zip(self.paths, self.sizes, strict=True)
+        paths = self.layout.paths
+        return len(found) == len(paths) and all(
+            found.get(path) == size for path, size in zip(paths, self.sizes, strict=True)
         )
 
 
@@ -97,10 +108,17 @@ class Notes:
 
 
 @cache
-def folders_of(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Every folder that some paths lie in; most packages are laid out as many others are."""
-    found = {str(above) for path in paths for above in PurePosixPath(path).parents}
-    return tuple(sorted("" if one == "." else one for one in found))
+def layout_of(paths: tuple[str, ...]) -> Layout:
+    """The layout of some payload files."""
+    above = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+    folders = tuple(sorted("" if one == "." else one for one in above))
+    return Layout(
+        paths,
+        folders,
+        pickles_in(paths),
+        tuple(f"/{path}" for path in paths),
+        tuple(f"/{folder}" if folder else "" for folder in folders),
+    )
 
 
 @cache
@@ -161,7 +179,7 @@ def _package_row(known: Known, forms: _Numbered, pins: _Numbered) -> list[Any]:
             facts.foreign_classes,
             facts.device_order,
             facts.dtype,
-            known.paths,
+            known.layout.paths,
         ]
     )
     base = None
@@ -206,7 +224,7 @@ def _packages(
 ) -> Iterator[Known]:
     shared = [_form(row) for row in forms]
     for digest, form, base, document, query, sizes in rows:
-        common, paths = shared[form]
+        common, layout = shared[form]
         facts = PackageFacts(
             **common,
             digest=intern(digest),
@@ -214,10 +232,10 @@ def _packages(
             base=None if base is None else pins[base],
             size_bytes=sum(sizes),
         )
-        yield Known(facts, paths, folders_of(paths), tuple(sizes))
+        yield Known(facts, layout, tuple(sizes))
 
 
-def _form(row: list[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _form(row: list[Any]) -> tuple[dict[str, Any], Layout]:
     kind, dimension, input_dimension, libraries, classes, order, dtype, paths = row
     common = {
         "kind": Kind(kind),
@@ -229,4 +247,4 @@ def _form(row: list[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         "dtype": intern(dtype),
         "files": len(paths),
     }
-    return common, tuple(map(intern, paths))
+    return common, layout_of(tuple(map(intern, paths)))

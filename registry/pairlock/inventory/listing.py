@@ -59,12 +59,16 @@ class Lister:
         self.listing = Listing()
         self._given: set[tuple[str, int]] = set()
         self._pending: dict[str | None, list[tuple[str, int]]] = defaultdict(list)
-        self._came: set[str] = set()
         self.orphans: dict[str, str] = {}
         """Ids of Pairlock's logged models that no version was registered from, with locations."""
 
         self.whole = False
         """Whether everything was listed that there is."""
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether all registered models were asked for."""
+        return not self._names
 
     def is_wanted(self, name: str) -> bool:
         """Whether a registered model is one of those that were asked for."""
@@ -183,7 +187,7 @@ class Lister:
         """Add a version that was registered since, from a logged model that may be as new."""
         self.listing.versions[one.name, one.version] = one
         if model_id is not None and is_logged_model_there(model_id):
-            self._came.add(model_id)
+            self.listing.logged_ids.add(model_id)
             self.orphans.pop(model_id, None)
 
     def doomed(self, location: str, model_id: str | None) -> str:
@@ -205,7 +209,8 @@ class Lister:
         return ""
 
     def _is_logged(self, model_id: str) -> bool:
-        return model_id in self.listing.logged or model_id in self._came
+        listing = self.listing
+        return model_id in listing.logged_ids or model_id in listing.logged
 
     def _find_orphans(self) -> dict[str, str]:
         listing = self.listing

@@ -19,6 +19,7 @@ from pairlock.catalog.listing import ListedVersion
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError, os_reason
 from pairlock.integrity import compare_entries
+from pairlock.inventory.ahead import is_as_it_was, manifest_stamp
 from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
 from pairlock.inventory.journal import Known, Stamp, pickles_in
 from pairlock.inventory.remembered import Memory
@@ -126,7 +127,7 @@ def version_facts(
         problem=look.problem,
         other_files=look.other_files,
         foreign=look.foreign,
-        pickles=(look.known.pickles if look.known is not None else ())
+        pickles=(look.known.layout.pickles if look.known is not None else ())
         + pickles_in(look.other_files),
     )
 
@@ -136,9 +137,10 @@ def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
         found = os.stat(f"{location}/{MANIFEST_NAME}")  # noqa: PTH116 - a Path costs more than this
     except (FileNotFoundError, NotADirectoryError):
         return _without_manifest(one, location, LocalStore(Path(location)))
-    stamp = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, found.st_dev)
-    known, folders = _remembered(location, stamp, memory)
-    if known is not None and _is_as_it_was(location, known, folders):
+    stamp = manifest_stamp(found)
+    known = _remembered(location, stamp, memory)
+    place = memory.place(location)
+    if known is not None and place is not None and is_as_it_was(location, place, known):
         return Look(state=PackageState.THERE, known=known)
     store = LocalStore(Path(location))
     is_settled = time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) > _JUST_NOW_NS
@@ -151,37 +153,23 @@ def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
     if files.odd or not known.matches(files.payload):
         return _there(known, compare_entries(_records(known), store.entries(PAYLOAD)), others)
     # a file that comes into a folder that should not be there would not be noticed
-    if is_settled and not others and folders and files.folders == set(known.folders):
+    if is_settled and not others and folders and files.folders == set(known.layout.folders):
         memory.note_place(location, stamp, known.facts.digest, folders)
     return _there(known, (), others)
 
 
-def _is_as_it_was(location: str, known: Known, folders: Stamp) -> bool:
-    """Whether no folder gained or lost a name, and every file is there with its size."""
-    if not folders or _folder_stamps(location, known, settled=False) != folders:
-        return False
-    try:
-        for path, size_bytes in zip(known.paths, known.sizes, strict=True):
-            found = os.lstat(f"{location}/{path}")
-            if found.st_size != size_bytes or not stat.S_ISREG(found.st_mode):
-                return False
-    except OSError:
-        return False
-    return True
-
-
-def _folder_stamps(location: str, known: Known, *, settled: bool = True) -> Stamp | None:
+def _folder_stamps(location: str, known: Known) -> Stamp | None:
     """Time and inode of every folder; None where one is gone, or changed just now."""
     stamps: list[int] = []
     latest_ns = 0
     try:
-        for folder in known.folders:
-            found = os.lstat(f"{location}/{folder}" if folder else location)
+        for end in known.layout.folder_ends:
+            found = os.lstat(location + end)
             stamps += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
             latest_ns = max(latest_ns, found.st_mtime_ns, found.st_ctime_ns)
     except OSError:
         return None
-    return None if settled and time.time_ns() - latest_ns < _JUST_NOW_NS else tuple(stamps)
+    return None if time.time_ns() - latest_ns < _JUST_NOW_NS else tuple(stamps)
 
 
 def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
@@ -191,7 +179,7 @@ def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
     if manifest is None:
         return _without_manifest(one, location, store, entries)
     stamp = (manifest.size_bytes, *manifest.stamp)
-    known, _ = _remembered(location, stamp, memory)
+    known = _remembered(location, stamp, memory)
     if known is not None and not manifest.stamp and one.tags.get(DIGEST_TAG) != known.facts.digest:
         known = None  # a size alone is little to go by
     if known is None:
@@ -206,11 +194,11 @@ def _there(known: Known, findings: tuple[Finding, ...], others: tuple[str, ...])
     return Look(state=PackageState.THERE, known=known, findings=findings, other_files=others)
 
 
-def _remembered(location: str, stamp: Stamp, memory: Memory) -> tuple[Known | None, Stamp]:
+def _remembered(location: str, stamp: Stamp, memory: Memory) -> Known | None:
     before = memory.place(location)
     if before is None or before.stamp != stamp:
-        return None, ()
-    return memory.package(before.digest), before.folders
+        return None
+    return memory.package(before.digest)
 
 
 def _read(
@@ -306,5 +294,5 @@ def _strange(paths: list[str]) -> tuple[str, ...]:
 
 
 def _records(known: Known) -> Iterator[FileRecord]:
-    for path, size_bytes in zip(known.paths, known.sizes, strict=True):
+    for path, size_bytes in zip(known.layout.paths, known.sizes, strict=True):
         yield FileRecord(path=path, size_bytes=size_bytes, sha256="0" * 64)

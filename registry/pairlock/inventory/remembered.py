@@ -24,7 +24,7 @@ from pairlock.inventory.journal import (
     KnownPlace,
     Notes,
     Stamp,
-    folders_of,
+    layout_of,
     read_lines,
     write_line,
 )
@@ -63,6 +63,20 @@ class Memory:
             self._alive.places[location] = place
         return place
 
+    def places(self) -> tuple[str, ...]:
+        """Every location of which something is known."""
+        return tuple(self._known.places)
+
+    def peek(self, location: str) -> tuple[KnownPlace | None, Known | None]:
+        """What lay at a location, and what its manifest said; nobody asked for it yet."""
+        place = self._known.places.get(location)
+        return place, None if place is None else self._known.packages.get(place.digest)
+
+    def keep_alive(self, location: str) -> None:
+        """Count a location, and what lay there, as asked for."""
+        if (place := self.place(location)) is not None:
+            self.package(place.digest)
+
     def ledger(self, location: str) -> KnownLedger | None:
         """What is known of the ledger there."""
         if (known := self._known.ledgers.get(location)) is not None:
@@ -71,7 +85,7 @@ class Memory:
 
     def note_package(self, told: Told) -> Known:
         """Note what a manifest says."""
-        known = Known(told.facts, told.paths, folders_of(told.paths), told.sizes)
+        known = Known(told.facts, layout_of(told.paths), told.sizes)
         for notes in (self._known, self._news, self._alive):
             notes.packages[told.facts.digest] = known
         return known

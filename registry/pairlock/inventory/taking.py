@@ -19,6 +19,7 @@ from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location, d
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, Finding, NotFoundError, PairlockError, UnavailableError
 from pairlock.garbage import collector_off
+from pairlock.inventory.ahead import Ahead
 from pairlock.inventory.deep import Wish, hash_all, wishes
 from pairlock.inventory.facts import (
     Inventory,
@@ -128,6 +129,10 @@ class _Taking:
     ledgers: dict[str, LedgerFacts | None] = field(default_factory=dict)
     problem: str = ""
     ended: Event = field(default_factory=Event)
+    ahead: Ahead = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ahead = Ahead(self.memory, self.stopped)
 
     def stopped(self) -> bool:
         """Whether to go on is over."""
@@ -151,7 +156,8 @@ class _Taking:
         if self.ended.is_set() and not self.problem:
             count, listed = len(self.seen), len(lister.listing.versions)
             self.problem = f"it was stopped when {count} of {listed} versions were looked at"
-        return self._inventory(lister, registry, at_ms)
+        with collector_off():
+            return self._inventory(lister, registry, at_ms)
 
     def _look(self, lister: Lister) -> None:
         with (
@@ -160,6 +166,9 @@ class _Taking:
             ThreadPoolExecutor(self.jobs or _REMOTE_JOBS) as remote,
         ):
             waiting: list[Future[list[tuple[Key, VersionFacts | None]]]] = []
+            if lister.is_of_all:
+                for places in self.ahead.chunks():
+                    local.submit(copy_context().run, self.ahead.look, places)
             try:
                 try:
                     for batch in lister.batches():
@@ -205,7 +214,9 @@ class _Taking:
             except PairlockError as error:
                 look = Look(state=PackageState.UNREACHABLE, problem=error.found)
                 return version_facts(one, "", model_id, look)
-        if self.offline and is_remote(location):
+        if (known := self.ahead.told(location)) is not None:
+            look = Look(state=PackageState.THERE, known=known)
+        elif self.offline and is_remote(location):
             look = Look(state=PackageState.UNREACHABLE, problem="this machine is offline")
         else:
             look = look_at(one, location, self.memory)
