@@ -18,7 +18,7 @@ import pytest
 import pairlock
 from pairlock.catalog import DIGEST_TAG, HEAD_TAG, LEDGER_TAG, grouped, locate
 from pairlock.errors import ErrorKind, UnavailableError
-from pairlock.inventory import Inventory, PackageState, VersionFacts, remembered, take
+from pairlock.inventory import Inventory, PackageState, VersionFacts, ahead, remembered, take
 from pairlock.inventory import packages as looking
 from pairlock.inventory import taking as taking_module
 from pairlock.ledger import Ledger
@@ -68,10 +68,13 @@ def copy(stock: Registry, tmp_path: Path) -> Iterator[Registry]:
         yield made
 
 
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are remembered however young they are."""
+@pytest.fixture(params=["in-turn", "ahead"])
+def settled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are remembered however young they are; and are looked at in their turn, as is done
+    where there are few, or by a process that has begun before."""
     monkeypatch.setattr(looking, "_JUST_NOW_NS", -1)
+    monkeypatch.setattr(ahead, "_CORES", 2)
+    monkeypatch.setattr(ahead, "_WORTH_BYTES", 0 if request.param == "ahead" else 1 << 40)
 
 
 @pytest.fixture(params=["tables", "rows", "pages"])

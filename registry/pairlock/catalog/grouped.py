@@ -22,8 +22,8 @@ def is_possible(session: Any) -> bool:
 
 def tags_by_version(
     session: Any, tag: Any, where: Iterable[Any]
-) -> Iterator[tuple[str, int, dict[str, str]]]:
-    """The tags of every version that has some: its model, its number, text by key.
+) -> Iterator[tuple[str, dict[int, dict[str, str]]]]:
+    """The tags of every version that has some: its model's name; its number, and text by key.
 
     Args:
         session: of MLflow's store.
@@ -44,8 +44,7 @@ def tags_by_version(
     found = session.connection().execute(select(each.c.name, pairs).group_by(each.c.name))
     for name, text in found:
         flat = iter(json.loads(f"[{text}]"))
-        for version, tags in zip(flat, flat, strict=True):
-            yield name, version, tags
+        yield name, dict(zip(flat, flat, strict=True))
 
 
 def rows(session: Any, by: Any, *columns: Any, where: Iterable[Any]) -> Iterator[list[Any]]:

@@ -26,7 +26,6 @@ _VERSIONS_AT_ONCE = 10_000
 _LOGGED_AT_ONCE = 2000
 _NAMES_AT_ONCE = 50
 OWN_TAGS = "pairlock."
-_LOGGED_SOURCE = re.compile(r"models:/(?P<id>[^/@]+)")
 _VERSION_SOURCE = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 
 
@@ -223,8 +222,9 @@ def is_logged_model_there(model_id: str) -> bool:
 
 def source_model_id(source: str) -> str | None:
     """The logged model that a version's source names."""
-    found = _LOGGED_SOURCE.fullmatch(source)
-    return found["id"] if found else None
+    scheme, _, model_id = source.partition("/")
+    is_one = scheme == "models:" and "/" not in model_id and "@" not in model_id
+    return model_id or None if is_one else None
 
 
 def derived(

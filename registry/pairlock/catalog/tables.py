@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache
 from sys import intern
 from typing import Any
 
@@ -183,38 +184,46 @@ def _read_versions(
         name, version_number, status, stage, created_ms, source, place = row
         if (model := into.models.get(name)) is None:
             continue
-        stage = str(stage or "").lower()
-        state = str(status or READY).lower()
         # one text where the two columns say the same
         place = place or source or ""
+        state, legacy_stage = _state(status, stage)
         into.versions[model.name, version_number] = ListedVersion(
             name=model.name,
             version=version_number,
-            state=ARCHIVED if state == READY and stage == ARCHIVED else intern(state),
-            legacy_stage=None if stage in {"", "none"} else intern(stage),
+            state=state,
+            legacy_stage=legacy_stage,
             created_ms=int(created_ms or 0),
             source=source or "",
             location=local_path(place),
-            tags=tags.pop((name, version_number), {}),
+            tags=tags[name].get(version_number, {}),
         )
+
+
+@cache
+def _state(status: str | None, stage: str | None) -> tuple[str, str | None]:
+    """A version's state and legacy stage, by the two columns."""
+    stage = str(stage or "").lower()
+    state = str(status or READY).lower()
+    is_archived = state == READY and stage == ARCHIVED
+    return ARCHIVED if is_archived else state, None if stage in {"", "none"} else stage
 
 
 def _version_tags(
     session: Any, tag: Any, clauses: Any, names: frozenset[str]
-) -> dict[tuple[str, int], dict[str, str]]:
+) -> dict[str, dict[int, dict[str, str]]]:
     from sqlalchemy import func
 
     # with LIKE, sqlite would go through the index by keys, and sort all rows anew by versions
     where = [*clauses(tag), func.substr(tag.key, 1, len(OWN_TAGS)) == OWN_TAGS]
     where += [tag.name.in_(names)] if names else []
+    tags: dict[str, dict[int, dict[str, str]]] = defaultdict(dict)
     if grouped.is_possible(session):
-        found = grouped.tags_by_version(session, tag.__table__.c, where)
-        return {(name, number): tags for name, number, tags in found}
-    tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+        tags.update(grouped.tags_by_version(session, tag.__table__.c, where))
+        return tags
     for name, number, key, text in _rows(
         session, tag.name, tag.version, tag.key, tag.value, where=where
     ):
-        tags[name, number][intern(key)] = shared(text or "")
+        tags[name].setdefault(number, {})[intern(key)] = shared(text or "")
     return tags
 
 

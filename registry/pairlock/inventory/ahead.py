@@ -1,88 +1,124 @@
 """Looks at remembered packages on this machine while the registry is still being listed.
 
-The database, a server and the disk work at the same time then. Only what is as it was is told:
-anything else is looked at in its turn, when it is known whose package it is.
+A process of its own looks at many: threads would wait for each other more than for the disk. It
+tells only what is as it was. Anything else, and everything where there is no such process, is
+looked at in its turn, when it is known whose package it is.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import stat
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import IO, Self
 
-from pairlock.inventory.journal import Known, KnownPlace
+from pairlock.inventory import looking
+from pairlock.inventory.journal import Known
 from pairlock.inventory.remembered import Memory
-from pairlock.manifest import MANIFEST_NAME
-from pairlock.stores.opening import is_remote
 
-_CHUNK = 100
+_WORTH_BYTES = 1 << 20
+"""A shorter journal knows of so few packages that they are looked at before a process starts."""
+
+_PATIENCE_S = 0.2
+_CORES = os.cpu_count() or 1
 
 
 class Ahead:
-    """What was looked at before anybody asked.
+    """What is looked at before anybody asks. Threads may ask.
 
     Args:
-        memory: what is known from before.
-        stopped: asked between packages.
+        stop: asked while somebody waits for an answer.
     """
 
-    def __init__(self, memory: Memory, stopped: Callable[[], bool]) -> None:
-        self._memory = memory
-        self._stopped = stopped
-        self._same: dict[str, Known] = {}
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self._stop = stop
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: Thread | None = None
+        self._lines: SimpleQueue[bytes] = SimpleQueue()
+        self._lock = Lock()
+        self._told: dict[str, str | None] = {}
 
-    def chunks(self) -> Iterator[list[str]]:
-        """The places to look at, some at once."""
-        places = [place for place in self._memory.places() if not is_remote(place)]
-        for start in range(0, len(places), _CHUNK):
-            yield places[start : start + _CHUNK]
+    def __enter__(self) -> Self:
+        return self
 
-    def look(self, locations: list[str]) -> None:
-        """Look at some places."""
-        for location in locations:
-            if self._stopped():
-                return
-            place, known = self._memory.peek(location)
-            if place is not None and known is not None and is_as_it_was(location, place, known):
-                self._same[location] = known
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
-    def told(self, location: str) -> Known | None:
-        """What lies at a place, if it is what lay there; None for what is not known."""
-        known = self._same.get(location)
-        if known is not None:
-            self._memory.keep_alive(location)
-        return known
+    def begin(self, journal: Path) -> None:
+        """Look at what a journal names, where that is worth a process.
 
+        Args:
+            journal: its path.
+        """
+        try:
+            is_worth_it = journal.stat().st_size >= _WORTH_BYTES
+        except OSError:
+            return
+        # in a program that Python is only a part of, the executable is something else
+        if not is_worth_it or "python" not in Path(sys.executable or "").name or _CORES < 2:
+            return
+        command = [sys.executable, "-I", "-S", looking.__file__, str(journal)]
+        with suppress(OSError):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            self._process = process
+            if process.stdout is not None:
+                self._reader = Thread(target=self._receive, args=(process.stdout,), daemon=True)
+                self._reader.start()
 
-def is_as_it_was(location: str, place: KnownPlace, known: Known) -> bool:
-    """Whether a package is as it was: its manifest, the names in its folders, the files' sizes.
+    def told(self, location: str, memory: Memory) -> Known | None:
+        """What lies at a place, if it is what lay there; None for what nobody has looked at.
 
-    Ten thousand packages are looked at, so nothing is done here that can be done before.
-    """
-    layout, lstat = known.layout, os.lstat
-    if not place.folders:
-        return False
-    try:
-        if manifest_stamp(os.stat(location + _MANIFEST)) != place.stamp:  # noqa: PTH116 - no Path
-            return False
-        stamps: list[int] = []
-        for end in layout.folder_ends:
-            found = lstat(location + end)
-            stamps += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        if tuple(stamps) != place.folders:
-            return False
-        for end, size_bytes in zip(layout.file_ends, known.sizes, strict=True):
-            found = lstat(location + end)
-            if found.st_size != size_bytes or not stat.S_ISREG(found.st_mode):
+        Args:
+            location: the place.
+            memory: what is known from before. The journal may say more by now.
+        """
+        if self._process is None:
+            return None
+        place = memory.place(location)
+        if place is None or not place.folders:
+            return None
+        if location not in self._told:
+            with self._lock:
+                while location not in self._told and self._read():
+                    pass
+        digest = self._told.get(location)
+        return memory.package(digest) if digest == place.digest else None
+
+    def end(self) -> None:
+        """Look at nothing else."""
+        process, self._process = self._process, None
+        if process is not None and self._reader is not None:
+            process.kill()
+            self._reader.join()
+            process.wait()
+
+    def _receive(self, stream: IO[bytes]) -> None:
+        """Take lines as they come: a pipe holds few, and the process would wait for its reader."""
+        with stream:
+            for line in stream:
+                self._lines.put(line)
+        self._lines.put(b"")
+
+    def _read(self) -> bool:
+        """Whether more was told."""
+        while self._process is not None and not self._stop():
+            try:
+                self._told.update(json.loads(self._lines.get(timeout=_PATIENCE_S)))
+            except Empty:
+                continue
+            except (ValueError, TypeError):  # it ended, or was ended within a line
+                self._lines.put(b"")
                 return False
-    except OSError:
+            return True
         return False
-    return True
-
-
-_MANIFEST = f"/{MANIFEST_NAME}"
-
-
-def manifest_stamp(found: os.stat_result) -> tuple[int, ...]:
-    """What tells one manifest on this machine from another one."""
-    return (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, found.st_dev)

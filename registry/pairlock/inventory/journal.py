@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import PurePosixPath
+from functools import cache, partial
 from sys import intern
 from typing import Any, NamedTuple
 
 from pairlock.inventory.facts import PackageFacts, PinFacts
+from pairlock.inventory.looking import checked_lines, folders_of
 from pairlock.inventory.pickles import is_pickle_name
 from pairlock.manifest import BaseOrigin, Kind, Spaces
 
@@ -26,37 +26,28 @@ Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How the payload of a package is laid out; most packages are laid out as many others are."""
-
-    paths: tuple[str, ...]
-    folders: tuple[str, ...]
-    """Every folder that `paths` lie in, relative to the package; the package itself is empty."""
-
-    pickles: tuple[str, ...]
-    """The files that are named as pickles are."""
-
-    file_ends: tuple[str, ...]
-    """What comes behind the package's location, for each of `paths`."""
-
-    folder_ends: tuple[str, ...]
-    """And for each of `folders`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """What follows from a manifest's digest."""
 
     facts: PackageFacts
-    layout: Layout
+    paths: tuple[str, ...]
     sizes: tuple[int, ...]
-    """In bytes, of the files of the layout."""
+    """In bytes, of the files at `paths`."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that `paths` lie in, relative to the package; the package is empty."""
+        return folders_of(self.paths)
+
+    @property
+    def pickles(self) -> tuple[str, ...]:
+        """The files that are named as pickles are."""
+        return pickles_in(self.paths)
 
     def matches(self, found: Mapping[str, int]) -> bool:
         """Whether files of these names and sizes are there, and no others."""
-        paths = self.layout.paths
-        return len(found) == len(paths) and all(
-            found.get(path) == size for path, size in zip(paths, self.sizes, strict=True)
+        return len(found) == len(self.paths) and all(
+            found.get(path) == size for path, size in zip(self.paths, self.sizes, strict=True)
         )
 
 
@@ -108,20 +99,6 @@ class Notes:
 
 
 @cache
-def layout_of(paths: tuple[str, ...]) -> Layout:
-    """The layout of some payload files."""
-    above = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
-    folders = tuple(sorted("" if one == "." else one for one in above))
-    return Layout(
-        paths,
-        folders,
-        pickles_in(paths),
-        tuple(f"/{path}" for path in paths),
-        tuple(f"/{folder}" if folder else "" for folder in folders),
-    )
-
-
-@cache
 def pickles_in(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Which files are named as pickles are."""
     return tuple(path for path in paths if is_pickle_name(path))
@@ -144,12 +121,10 @@ def write_line(notes: Notes) -> bytes:
 
 def read_lines(content: bytes) -> Iterator[Notes]:
     """What the lines of a journal say. One that was torn or damaged is left out."""
-    for line in content.split(b"\n"):
-        check, _, text = line.partition(b" ")
+    for document in checked_lines(content):
         try:
-            if int(check, 16) == zlib.crc32(text):
-                yield _notes(json.loads(text))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            yield _notes(document)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             continue
 
 
@@ -179,7 +154,7 @@ def _package_row(known: Known, forms: _Numbered, pins: _Numbered) -> list[Any]:
             facts.foreign_classes,
             facts.device_order,
             facts.dtype,
-            known.layout.paths,
+            known.paths,
         ]
     )
     base = None
@@ -196,7 +171,7 @@ def _notes(document: dict[str, Any]) -> Notes:
     for known in _packages(document["packages"], document["forms"], pins):
         notes.packages[known.facts.digest] = known
     for location, stamp, digest, folders in document["places"]:
-        notes.places[location] = KnownPlace(tuple(stamp), intern(digest), tuple(folders))
+        notes.places[location] = KnownPlace(tuple(stamp), digest, tuple(folders))
     for location, known in document["ledgers"]:
         notes.ledgers[location] = KnownLedger(
             known["sequence"],
@@ -224,27 +199,27 @@ def _packages(
 ) -> Iterator[Known]:
     shared = [_form(row) for row in forms]
     for digest, form, base, document, query, sizes in rows:
-        common, layout = shared[form]
-        facts = PackageFacts(
-            **common,
-            digest=intern(digest),
-            spaces=Spaces(intern(document), intern(query)),
+        common, paths = shared[form]
+        facts = common(
+            digest=digest,
+            spaces=Spaces(intern(document), query),
             base=None if base is None else pins[base],
             size_bytes=sum(sizes),
         )
-        yield Known(facts, layout, tuple(sizes))
+        yield Known(facts, paths, tuple(sizes))
 
 
-def _form(row: list[Any]) -> tuple[dict[str, Any], Layout]:
+def _form(row: list[Any]) -> tuple[Callable[..., PackageFacts], tuple[str, ...]]:
     kind, dimension, input_dimension, libraries, classes, order, dtype, paths = row
-    common = {
-        "kind": Kind(kind),
-        "dimension": dimension,
-        "input_dimension": input_dimension,
-        "libraries": {intern(name): intern(text) for name, text in libraries.items()},
-        "foreign_classes": tuple(map(intern, classes)),
-        "device_order": tuple(map(intern, order)),
-        "dtype": intern(dtype),
-        "files": len(paths),
-    }
-    return common, layout_of(tuple(map(intern, paths)))
+    common = partial(
+        PackageFacts,
+        kind=Kind(kind),
+        dimension=dimension,
+        input_dimension=input_dimension,
+        libraries={intern(name): intern(text) for name, text in libraries.items()},
+        foreign_classes=tuple(map(intern, classes)),
+        device_order=tuple(map(intern, order)),
+        dtype=intern(dtype),
+        files=len(paths),
+    )
+    return common, tuple(map(intern, paths))

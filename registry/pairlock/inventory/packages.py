@@ -19,9 +19,9 @@ from pairlock.catalog.listing import ListedVersion
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError, os_reason
 from pairlock.integrity import compare_entries
-from pairlock.inventory.ahead import is_as_it_was, manifest_stamp
 from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
 from pairlock.inventory.journal import Known, Stamp, pickles_in
+from pairlock.inventory.looking import ends_of, is_as_it_was, manifest_stamp
 from pairlock.inventory.remembered import Memory
 from pairlock.inventory.telling import tell
 from pairlock.manifest import MANIFEST_NAME, package_digest
@@ -127,23 +127,24 @@ def version_facts(
         problem=look.problem,
         other_files=look.other_files,
         foreign=look.foreign,
-        pickles=(look.known.layout.pickles if look.known is not None else ())
+        pickles=(look.known.pickles if look.known is not None else ())
         + pickles_in(look.other_files),
     )
 
 
 def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
     try:
-        found = os.stat(f"{location}/{MANIFEST_NAME}")  # noqa: PTH116 - a Path costs more than this
+        stamp = manifest_stamp(location)
     except (FileNotFoundError, NotADirectoryError):
         return _without_manifest(one, location, LocalStore(Path(location)))
-    stamp = manifest_stamp(found)
-    known = _remembered(location, stamp, memory)
-    place = memory.place(location)
-    if known is not None and place is not None and is_as_it_was(location, place, known):
+    known, folders = _remembered(location, stamp, memory)
+    if known is not None and is_as_it_was(
+        location, stamp, folders, paths=known.paths, sizes=known.sizes
+    ):
         return Look(state=PackageState.THERE, known=known)
     store = LocalStore(Path(location))
-    is_settled = time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) > _JUST_NOW_NS
+    _, mtime_ns, _, ctime_ns, _ = stamp
+    is_settled = time.time_ns() - max(mtime_ns, ctime_ns) > _JUST_NOW_NS
     if known is None:
         known = _read(one, location, store, memory, stamp if is_settled else None)
     folders = _folder_stamps(location, known) or ()
@@ -153,7 +154,7 @@ def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
     if files.odd or not known.matches(files.payload):
         return _there(known, compare_entries(_records(known), store.entries(PAYLOAD)), others)
     # a file that comes into a folder that should not be there would not be noticed
-    if is_settled and not others and folders and files.folders == set(known.layout.folders):
+    if is_settled and not others and folders and files.folders == set(known.folders):
         memory.note_place(location, stamp, known.facts.digest, folders)
     return _there(known, (), others)
 
@@ -163,7 +164,7 @@ def _folder_stamps(location: str, known: Known) -> Stamp | None:
     stamps: list[int] = []
     latest_ns = 0
     try:
-        for end in known.layout.folder_ends:
+        for end in ends_of(known.folders):
             found = os.lstat(location + end)
             stamps += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
             latest_ns = max(latest_ns, found.st_mtime_ns, found.st_ctime_ns)
@@ -179,7 +180,7 @@ def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
     if manifest is None:
         return _without_manifest(one, location, store, entries)
     stamp = (manifest.size_bytes, *manifest.stamp)
-    known = _remembered(location, stamp, memory)
+    known, _ = _remembered(location, stamp, memory)
     if known is not None and not manifest.stamp and one.tags.get(DIGEST_TAG) != known.facts.digest:
         known = None  # a size alone is little to go by
     if known is None:
@@ -194,11 +195,11 @@ def _there(known: Known, findings: tuple[Finding, ...], others: tuple[str, ...])
     return Look(state=PackageState.THERE, known=known, findings=findings, other_files=others)
 
 
-def _remembered(location: str, stamp: Stamp, memory: Memory) -> Known | None:
+def _remembered(location: str, stamp: Stamp, memory: Memory) -> tuple[Known | None, Stamp]:
     before = memory.place(location)
     if before is None or before.stamp != stamp:
-        return None
-    return memory.package(before.digest)
+        return None, ()
+    return memory.package(before.digest), before.folders
 
 
 def _read(
@@ -294,5 +295,5 @@ def _strange(paths: list[str]) -> tuple[str, ...]:
 
 
 def _records(known: Known) -> Iterator[FileRecord]:
-    for path, size_bytes in zip(known.layout.paths, known.sizes, strict=True):
+    for path, size_bytes in zip(known.paths, known.sizes, strict=True):
         yield FileRecord(path=path, size_bytes=size_bytes, sha256="0" * 64)

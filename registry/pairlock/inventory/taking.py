@@ -18,7 +18,7 @@ from pairlock.catalog import is_local_registry, registry_file
 from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location, derived
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, Finding, NotFoundError, PairlockError, UnavailableError
-from pairlock.garbage import collector_off
+from pairlock.garbage import collector_off, collector_on
 from pairlock.inventory.ahead import Ahead
 from pairlock.inventory.deep import Wish, hash_all, wishes
 from pairlock.inventory.facts import (
@@ -40,7 +40,7 @@ from pairlock.inventory.meanwhile import (
     versions_now,
 )
 from pairlock.inventory.packages import Look, look_at, version_facts
-from pairlock.inventory.remembered import Memory, keep, recall
+from pairlock.inventory.remembered import Memory, journal_path, keep, recall
 from pairlock.progress import SILENT, Progress
 from pairlock.registries import registry_in_use
 from pairlock.stores.opening import is_remote
@@ -94,24 +94,28 @@ def take(
         raise _offline(str(registry_in_use()))
     folder = CacheFolder(settings.cache)
     address = _address()
-    with collector_off():
-        memory = recall(folder, address) if remembered else Memory()
-    taking = _Taking(
-        deep=deep,
-        jobs=jobs,
-        memory=memory,
-        offline=settings.offline,
-        progress=progress,
-        stop=stop or (lambda: False),
-    )
     chosen = frozenset(names)
-    lister = Lister(chosen, memory if remembered else None, taking.stopped)
     is_complete = False
-    try:
-        inventory = taking.run(lister, str(registry_in_use()))
-        is_complete = inventory.complete
-    finally:
-        keep(folder, address, memory, was_whole=is_complete and not chosen)
+    stop = stop or (lambda: False)
+    with collector_off(), Ahead(stop) as ahead:
+        if remembered and not chosen and jobs is None:
+            ahead.begin(journal_path(folder, address))
+        memory = recall(folder, address) if remembered else Memory()
+        taking = _Taking(
+            deep=deep,
+            jobs=jobs,
+            memory=memory,
+            ahead=ahead,
+            offline=settings.offline,
+            progress=progress,
+            stop=stop,
+        )
+        lister = Lister(chosen, memory if remembered else None, taking.stopped)
+        try:
+            inventory = taking.run(lister, str(registry_in_use()))
+            is_complete = inventory.complete
+        finally:
+            keep(folder, address, memory, was_whole=is_complete and not chosen)
     return inventory
 
 
@@ -122,6 +126,7 @@ class _Taking:
     deep: bool
     jobs: int | None
     memory: Memory
+    ahead: Ahead
     offline: bool
     progress: Progress
     stop: Callable[[], bool]
@@ -129,35 +134,33 @@ class _Taking:
     ledgers: dict[str, LedgerFacts | None] = field(default_factory=dict)
     problem: str = ""
     ended: Event = field(default_factory=Event)
-    ahead: Ahead = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ahead = Ahead(self.memory, self.stopped)
 
     def stopped(self) -> bool:
         """Whether to go on is over."""
-        if not self.ended.is_set() and self.stop():
+        if self.ended.is_set():
+            return True
+        if self.stop():
             self.ended.set()
-        return self.ended.is_set()
+            return True
+        return False
 
     def run(self, lister: Lister, registry: str) -> Inventory:
         """Do all of it, as far as it goes."""
         at_ms = time.time_ns() // 1_000_000
         try:
-            with collector_off():  # what is made here stays, and to go through it costs as much
-                self._look(lister)
-                if not self.problem:
-                    self._read_ledgers(lister)
-                    self._catch_up(lister)
+            self._look(lister)
+            if not self.problem:
+                self._read_ledgers(lister)
+                self._catch_up(lister)
             if self.deep and not self.problem:
-                self._hash()
+                with collector_on():
+                    self._hash()
         except KeyboardInterrupt:
             self.ended.set()
         if self.ended.is_set() and not self.problem:
             count, listed = len(self.seen), len(lister.listing.versions)
             self.problem = f"it was stopped when {count} of {listed} versions were looked at"
-        with collector_off():
-            return self._inventory(lister, registry, at_ms)
+        return self._inventory(lister, registry, at_ms)
 
     def _look(self, lister: Lister) -> None:
         with (
@@ -166,9 +169,6 @@ class _Taking:
             ThreadPoolExecutor(self.jobs or _REMOTE_JOBS) as remote,
         ):
             waiting: list[Future[list[tuple[Key, VersionFacts | None]]]] = []
-            if lister.is_of_all:
-                for places in self.ahead.chunks():
-                    local.submit(copy_context().run, self.ahead.look, places)
             try:
                 try:
                     for batch in lister.batches():
@@ -187,6 +187,7 @@ class _Taking:
                     self.seen.update((key, facts) for key, facts in found if facts is not None)
             except KeyboardInterrupt:
                 self.ended.set()
+                self.ahead.end()
                 self._save(waiting)
 
     def _save(self, waiting: Iterable[Future[list[tuple[Key, VersionFacts | None]]]]) -> None:
@@ -214,7 +215,7 @@ class _Taking:
             except PairlockError as error:
                 look = Look(state=PackageState.UNREACHABLE, problem=error.found)
                 return version_facts(one, "", model_id, look)
-        if (known := self.ahead.told(location)) is not None:
+        if (known := self.ahead.told(location, self.memory)) is not None:
             look = Look(state=PackageState.THERE, known=known)
         elif self.offline and is_remote(location):
             look = Look(state=PackageState.UNREACHABLE, problem="this machine is offline")
