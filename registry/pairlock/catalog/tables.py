@@ -211,15 +211,13 @@ def _state(status: str | None, stage: str | None) -> tuple[str, str | None]:
 def _version_tags(
     session: Any, tag: Any, clauses: Any, names: frozenset[str]
 ) -> dict[str, dict[int, dict[str, str]]]:
-    from sqlalchemy import func
-
-    # with LIKE, sqlite would go through the index by keys, and sort all rows anew by versions
-    where = [*clauses(tag), func.substr(tag.key, 1, len(OWN_TAGS)) == OWN_TAGS]
-    where += [tag.name.in_(names)] if names else []
+    where = [*clauses(tag), *([tag.name.in_(names)] if names else [])]
     tags: dict[str, dict[int, dict[str, str]]] = defaultdict(dict)
     if grouped.is_possible(session):
-        tags.update(grouped.tags_by_version(session, tag.__table__.c, where))
+        columns = tag.__table__.c
+        tags.update(grouped.tags_by_version(session, columns, where, beginning=OWN_TAGS))
         return tags
+    where.append(tag.key.like(f"{OWN_TAGS}%"))
     for name, number, key, text in _rows(
         session, tag.name, tag.version, tag.key, tag.value, where=where
     ):
