@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pairlock.catalog import DIGEST_TAG
 from pairlock.inventory import VersionFacts, ahead, looking, take
 from pairlock.inventory import packages as packages_module
 from pairlock.inventory import taking as taking_module
@@ -127,12 +128,9 @@ def test_another_package_is_not_the_one_that_is_known(
 ) -> None:
     """Where the process read another journal, its word on another package is not taken."""
     before = facts()
-    places = [one.location for one in before]
-    monkeypatch.setattr(
-        ahead.Ahead,
-        "_read",
-        lambda self: self._told.update(dict.fromkeys(places, f"sha256:{'0' * 64}")) or True,
-    )
+    digests = [one.tags[DIGEST_TAG] for one in before]
+    told = dict(zip([one.location for one in before], digests[1:] + digests[:1], strict=True))
+    monkeypatch.setattr(ahead.Ahead, "_read", lambda self: self._told.update(told) or True)
     looked.clear()
 
     assert facts() == before
