@@ -53,9 +53,6 @@ def measured(environment: Path, requirement: str, constraints: Path) -> Size:
     run(["-m", "venv", str(environment)])
     command = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*command, "--constraint", str(constraints), requirement], python_of(environment))
-    run(
-        [*command[:2], "uninstall", "--quiet", "--yes", "pip", "setuptools"], python_of(environment)
-    )
     return size_of(packages_of(environment))
 
 
