@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pairlock
-from pairlock.promotion.rules.gates import golden_gate
+from pairlock.promotion.rules.gates import GateOutcome, golden_gate
 from pairlock.verification import GOLDEN, GRAPH, Outcome, Verification
 from support.forgery import forge
 
@@ -48,7 +48,7 @@ def test_torch_and_the_graph_are_both_proved(with_graph: Path) -> None:
     assert found.passed
     assert outcomes(found) == dict.fromkeys(("package", GOLDEN, GRAPH), Outcome.PASSED)
     assert found.checks[-1].figures.keys() == {"query", "text"}
-    assert golden_gate(found).passed
+    assert golden_gate(found).outcome is GateOutcome.PASSED
 
 
 def test_a_package_without_a_graph_has_no_such_check(tmp_path: Path, tiny_model: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_graph_that_computes_other_vectors_is_a_finding(
     }
     assert {one.kind for one in found.checks[-1].findings} == {pairlock.ErrorKind.GOLDEN}
     assert not found.passed
-    assert not golden_gate(found).passed
+    assert golden_gate(found).outcome is GateOutcome.FAILED
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"no graph"])
@@ -99,7 +99,7 @@ def test_a_description_of_a_newer_release_is_not_looked_at(
     found = pairlock.verify(forge(with_graph, tmp_path / "forged", newer))
     assert outcomes(found)[GRAPH] is Outcome.SKIPPED
     assert found.passed
-    assert golden_gate(found).passed
+    assert golden_gate(found).outcome is GateOutcome.PASSED
 
 
 def test_the_runtime_that_is_asked_for_computes(
