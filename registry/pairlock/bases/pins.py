@@ -14,7 +14,7 @@ from pathlib import Path
 from pairlock.bases.base import MLFLOW_MODEL, Base
 from pairlock.bases.finding import model_records, not_a_base
 from pairlock.cache import ViewKey, ViewKind
-from pairlock.catalog import ARCHIVED, READY, Located, is_local_registry, versions_by_digest
+from pairlock.catalog import Located, is_local_registry
 from pairlock.config import Settings
 from pairlock.digests import FileRecord, tree_digest
 from pairlock.errors import (
@@ -28,7 +28,6 @@ from pairlock.errors import (
 from pairlock.fetching import Fetched, Source, fetch, look_up
 from pairlock.hashing import prove_files
 from pairlock.integrity import compare_anchors
-from pairlock.layouts import SentenceTransformersLayout, listing_of, recognise
 from pairlock.manifest import MANIFEST_NAME, BaseOrigin, BasePin, Kind
 from pairlock.manifest.format import MODEL_FOLDER
 from pairlock.packages import examine_package, has_file, offline_error
@@ -171,6 +170,8 @@ def _registered(pin: BasePin, settings: Settings) -> Iterator[str]:
     """Every version that says it is the pinned package, but for the pinned one."""
     if pin.package_digest is None or (settings.offline and not is_local_registry()):
         return
+    from pairlock.catalog import ARCHIVED, READY, versions_by_digest
+
     try:
         found = versions_by_digest(pin.package_digest)
     except PairlockError:
@@ -389,6 +390,8 @@ def _describe(record: FileRecord | None) -> str:
 
 def _belonging_entries(store: LocalStore, pin: BasePin) -> dict[str, Entry]:
     """What lies in a bare folder, without the files that were never part of the model."""
+    from pairlock.layouts import SentenceTransformersLayout, listing_of, recognise
+
     entries = store.entries()
     pinned = {record.path for record in pin.files}
     try:
