@@ -104,7 +104,7 @@ def _runtime() -> Fact:
         return Fact(name="runtime", value="none", problem=f"{error.summary}; {error.hint}")
     why = "PAIRLOCK_RUNTIME says so"
     if settings.runtime == "auto":
-        why = "torch where it is installed" if chosen == "torch" else "torch is not installed"
+        why = "torch is installed" if chosen == "torch" else "torch is not installed"
     return Fact(name="runtime", value=f"{chosen}: {why}")
 
 
