@@ -37,7 +37,7 @@ from pairlock.manifest.format import (
 )
 from pairlock_flavors.onnx_runtime.assemble import unpacked
 from pairlock_flavors.onnx_runtime.tokens import TextTokenizer
-from pairlock_flavors.packaging.graphs.adapting import lora_weights
+from pairlock_flavors.packaging.graphs.adapting import check_all_bound, lora_weights
 from pairlock_flavors.packaging.graphs.binding import (
     Bound,
     WeightFiles,
@@ -101,6 +101,7 @@ def compile_graph(source: Source, target: Path, texts: tuple[str, ...]) -> Compi
     kept = {**source.folders, Place.RUNTIME: target}[tokenizer.file.place] / tokenizer.file.path
     check_tokens(source.bare.model, settings, TextTokenizer(kept, tokenizer, inputs), texts)
     derived = _changed_weights(source, files)
+    check_all_bound(source.bare.model, derived, weights, files)
     made = bind(model, weights, derived, files)
     content = serialised(model)
     if len(content) > MAX_GRAPH_BYTES:
@@ -140,8 +141,16 @@ def _graph_of_base(
     if compiled.precision != "float32":
         return None
     packed = (folder / GRAPH_NAME).read_bytes()
-    model = ir.from_proto(onnx.load_from_string(unpacked(packed, compiled.graph_bytes)))
+    model = _read_graph(unpacked(packed, compiled.graph_bytes))
     return model, compiled.inputs, _bound_weights(model, compiled, files)
+
+
+def _read_graph(content: bytes) -> ir.Model:
+    try:
+        return ir.from_proto(onnx.load_from_string(content))
+    except Exception as error:
+        # protobuf and onnx_ir raise whatever comes
+        raise NotExportedError(f"the base's graph cannot be read: {error}") from error
 
 
 def _bound_weights(model: ir.Model, compiled: Compiled, files: WeightFiles) -> list[Bound]:
@@ -161,10 +170,11 @@ def _bound_weights(model: ir.Model, compiled: Compiled, files: WeightFiles) -> l
 
 
 def _changed_weights(source: Source, files: WeightFiles) -> Mapping[TensorPlace, DerivedTensor]:
-    if not isinstance(source.manifest.adapter, PeftFacts):
+    facts = source.manifest.adapter
+    if not isinstance(facts, PeftFacts):
         return {}
     pipeline = source.bare.resident.pipeline()
-    return lora_weights(pipeline, source.root, files)
+    return lora_weights(pipeline, facts.peft_type, source.root, files)
 
 
 def _tokenizer_file(source: Source) -> tuple[FilePlace | None, Path | None]:
