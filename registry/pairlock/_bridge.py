@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-RESIDENTS = "pairlock_flavors.torch_runtime.models.residents"
-"""The module that knows which models are in memory, once anything is."""
+RESIDENTS = {
+    "torch": "pairlock_flavors.torch_runtime.models.residents",
+    "onnx": "pairlock_flavors.onnx_runtime.sessions",
+}
+"""By runtime, the module that knows which models are in memory, once anything is."""
 
 
 def flavor() -> Any:
@@ -30,6 +34,13 @@ def measuring() -> Any:
 def evaluating() -> Any:
     """The module `pairlock_flavors.torch_runtime.evaluating`."""
     return import_module("pairlock_flavors.torch_runtime.evaluating")
+
+
+def lean_runtime() -> Any | None:
+    """The module `pairlock_flavors.onnx_runtime.open`; None where its libraries are missing."""
+    if find_spec("onnxruntime") is None or find_spec("tokenizers") is None:
+        return None
+    return import_module("pairlock_flavors.onnx_runtime.open")
 
 
 def runtime() -> Any:

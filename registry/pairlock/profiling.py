@@ -160,6 +160,7 @@ def profile(
     package = open_package(located, settings=settings, progress=progress)
     embedding = flavor().load_model(
         located.uri,
+        runtime="torch",  # the figures are of torch's devices and dtypes
         device=device,
         dtype=dtype,
         base=base,

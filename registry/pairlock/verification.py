@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from pairlock._bridge import runtime
+from pairlock._bridge import lean_runtime, runtime
 from pairlock.bases import Base, examine_base
 from pairlock.config import Settings, current_settings
 from pairlock.errors import Finding, IntegrityError
@@ -148,6 +148,7 @@ def _golden(
     with progress.step("golden vectors"):
         try:
             result = runtime().golden_result(package, base, settings)
+            lean = _lean_result(package, base)
             package.proved.check_unchanged()
             if base is not None:
                 base.proved.check_unchanged()
@@ -166,7 +167,18 @@ def _golden(
     detail = (
         f"{counted(texts, 'text')}, float32 on the CPU, 1 - cosine at most {result.worst():.1e}"
     )
-    return _result("golden vectors", result.findings, detail, figures)
+    findings = result.findings
+    if lean is not None:
+        detail += f"; by onnxruntime at most {lean.worst():.1e}"
+        findings += tuple(replace(one, place=f"onnxruntime: {one.place}") for one in lean.findings)
+    return _result("golden vectors", findings, detail, figures)
+
+
+def _lean_result(package: Package, base: Base | None) -> Any | None:
+    """The same by the package's graph, which is what it computes without torch."""
+    if "onnx" not in package.manifest.runtimes or (lean := lean_runtime()) is None:
+        return None
+    return lean.golden_result(package, base)
 
 
 def _result(

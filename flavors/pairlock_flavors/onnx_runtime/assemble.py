@@ -14,11 +14,12 @@ from pairlock.bases import model_records
 from pairlock.digests import digest_bytes, tree_digest
 from pairlock.errors import ErrorKind, IntegrityError, UnsupportedError
 from pairlock.manifest import CustomFacts, LayerFacts, Manifest, PeftFacts, Role
-from pairlock.manifest.compiled import Compiled, Place, read_compiled
+from pairlock.manifest.compiled import Compiled, DerivedTensor, Place, read_compiled
 from pairlock.manifest.format import (
     ADAPTER_FOLDER,
     ADAPTER_WEIGHTS,
     GRAPH_NAME,
+    MODEL_FOLDER,
     RUNTIME_DOCUMENT,
 )
 from pairlock_flavors.onnx_runtime.layers import Layer
@@ -150,10 +151,10 @@ def _graph_model(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bo
 
 def _session(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) -> Session:
     packed = (parts.runtime_folder / GRAPH_NAME).read_bytes()
-    own = "" if not compiled.derived else f"{parts.root}/{bare}"
+    derived = compiled.bare_derived if bare else compiled.derived
     key = SessionKey(
         tree_digest=parts.model_digest,
-        runtime_digest=digest_bytes(packed + own.encode()),
+        runtime_digest=digest_bytes(packed + _origin(derived, parts.manifest)),
         threads=thread_count(),
     )
 
@@ -163,13 +164,26 @@ def _session(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) 
             GraphFiles(
                 graph=unpacked(packed, compiled.graph_bytes),
                 model_folder=parts.model_folder,
-                weights=derived_weights(compiled, parts.folders, bare=bare),
+                weights=derived_weights(derived, parts.folders),
             ),
             loaded_from=parts.loaded_from,
             weights_bytes=parts.weights_bytes,
         )
 
     return make() if alone else shared(key, make)
+
+
+def _origin(derived: tuple[DerivedTensor, ...], manifest: Manifest) -> bytes:
+    """What weights are made of beside the model's files, in a few bytes."""
+    if not derived:
+        return b""
+    places = {part.place for tensor in derived for part in tensor.parts}
+    own = [
+        record
+        for record in manifest.files
+        if places != {Place.MODEL} and not record.path.startswith(f"{MODEL_FOLDER}/")
+    ]
+    return repr(derived).encode() + tree_digest(own).encode()
 
 
 def _wrong(checked: str, expected: str, found: str) -> IntegrityError:

@@ -6,9 +6,12 @@ brought into the cache first, also what lies in a local folder.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pairlock.bases import Base
 from pairlock.catalog import Located
 from pairlock.config import Settings
 from pairlock.encoder import Encoder
@@ -21,9 +24,10 @@ from pairlock.errors import (
 )
 from pairlock.manifest import LayerFacts, Manifest
 from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_FOLDER
+from pairlock.packages import Package
 from pairlock.progress import Progress
 from pairlock.receipts import Check, Receipt
-from pairlock_flavors.golden_vectors import check_adapter, check_golden
+from pairlock_flavors.golden_vectors import GoldenResult, check_adapter, check_golden
 from pairlock_flavors.onnx_runtime.assemble import GraphParts, assemble
 from pairlock_flavors.onnx_runtime.models import PackageModel
 from pairlock_flavors.proving import Proved, prove
@@ -74,6 +78,32 @@ def open_model(
         if error.kind is not ErrorKind.FILE_CHANGED:
             raise
     return opening.run(None)
+
+
+def golden_result(package: Package, base: Base | None) -> GoldenResult:
+    """Recompute a proved package's golden vectors by its graph, on a session for it alone.
+
+    Args:
+        package: the package; it has a graph.
+        base: its proved base.
+
+    Raises:
+        IntegrityError: the graph is not what the package says of it.
+        FormatError: its description cannot be read.
+    """
+    manifest = package.manifest
+    folder: AbstractContextManager[Path] = nullcontext(package.root / MODEL_FOLDER)
+    if base is not None:
+        folder = base.folder()
+    with folder as model_folder:
+        parts = GraphParts(
+            manifest=manifest,
+            root=package.root,
+            model_folder=model_folder,
+            runtime_folder=package.root / RUNTIME_FOLDER,
+            loaded_from=package.located.uri,
+        )
+        return check_golden(assemble(parts, alone=True), manifest, package.root)
 
 
 @dataclass(slots=True)

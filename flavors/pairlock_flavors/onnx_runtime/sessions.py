@@ -38,6 +38,16 @@ class SessionKey:
 
     threads: int
 
+    @property
+    def device(self) -> str:
+        """Where it computes, as torch names it."""
+        return "cpu"
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in, as torch names it."""
+        return "float32"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphFiles:
@@ -111,7 +121,7 @@ def shared(key: SessionKey, make: Callable[[], Session]) -> Session:
         return found
 
 
-def all_sessions() -> tuple[Session, ...]:
+def all_residents() -> tuple[Session, ...]:
     """Every session that is in memory."""
     with _guard:
         return tuple(_held.values())

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairlock.errors import ErrorKind, IntegrityError
-from pairlock.manifest.compiled import Compiled, DerivedTensor, Place, TensorPlace
+from pairlock.manifest.compiled import DerivedTensor, Place, TensorPlace
 
 _MAX_HEADER_BYTES = 100_000_000
 """What the library allows."""
@@ -95,14 +95,13 @@ class SafetensorsFile:
 
 
 def derived_weights(
-    compiled: Compiled, folders: Mapping[Place, Path], *, bare: bool
+    derived: Iterable[DerivedTensor], folders: Mapping[Place, Path]
 ) -> dict[str, NDArray[np.float32]]:
     """The weights that a graph is given by name.
 
     Args:
-        compiled: what they are made of.
+        derived: what they are made of.
         folders: where the proved files lie.
-        bare: leave out what an adapter adds to them.
 
     Returns:
         The weights, C-contiguous, by the graph's names for them.
@@ -118,12 +117,7 @@ def derived_weights(
             opened[key] = SafetensorsFile(folders[tensor.place] / tensor.path)
         return opened[key].float32(tensor.name)
 
-    return {
-        tensor.name: np.ascontiguousarray(
-            derive(replace(tensor, added=None) if bare else tensor, read)
-        )
-        for tensor in compiled.derived
-    }
+    return {tensor.name: np.ascontiguousarray(derive(tensor, read)) for tensor in derived}
 
 
 def derive(

@@ -42,6 +42,14 @@ Dtype = Annotated[
     str | None,
     typer.Option("--dtype", help="float32, float16 or bfloat16; the package's own when left out."),
 ]
+Runtime = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        help="What computes the vectors: torch, onnx or auto. Default: PAIRLOCK_RUNTIME, else auto.",
+        show_default=False,
+    ),
+]
 Offline = Annotated[
     bool | None,
     typer.Option(

@@ -207,7 +207,7 @@ def serialised(model: ir.Model) -> bytes:
 def _stays(tensor: Any) -> bool:
     """Whether a constant stays in the graph."""
     is_small = tensor.nbytes < _INLINE_BYTES and tensor.shape.rank() != 2
-    return is_small or tensor.dtype != ir.DataType.FLOAT
+    return bool(is_small or tensor.dtype != ir.DataType.FLOAT)
 
 
 def _put(model: ir.Model, weight: Bound, location: str, offset: int, length: int) -> None:

@@ -147,10 +147,11 @@ def _graph_of_base(
 
 def _read_graph(content: bytes) -> ir.Model:
     try:
-        return ir.from_proto(onnx.load_from_string(content))
+        model: ir.Model = ir.from_proto(onnx.load_from_string(content))
     except Exception as error:
         # protobuf and onnx_ir raise whatever comes
         raise NotExportedError(f"the base's graph cannot be read: {error}") from error
+    return model
 
 
 def _bound_weights(model: ir.Model, compiled: Compiled, files: WeightFiles) -> list[Bound]:
