@@ -6,6 +6,7 @@ their words from the texts of the tests, in the algorithm and with the class tha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ from transformers import (
     RobertaTokenizer,
     T5Config,
     T5EncoderModel,
+    T5Tokenizer,
     XLMRobertaConfig,
     XLMRobertaModel,
     XLMRobertaTokenizer,
@@ -82,22 +84,24 @@ CORPUS = [*TEXTS, *golden_texts(MAX_TOKENS)]
 Made = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
-def word_pieces(words: type[PreTrainedTokenizerBase], **options: Any) -> PreTrainedTokenizerBase:
+def word_pieces(words: Any, **options: Any) -> PreTrainedTokenizerBase:
     """BERT's algorithm, with the special tokens that a class has for itself."""
-    marks = words(vocab={"a": 0}, merges=[]) if words is RobertaTokenizer else words(vocab={"a": 0})
+    marks = words(vocab={"a": 0})
     special = list(dict.fromkeys(marks.all_special_tokens))
     inner = Tokenizer(models.WordPiece(unk_token=marks.unk_token))
     inner.normalizer = normalizers.BertNormalizer(lowercase=True)
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     inner.train_from_iterator(
-        CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
+        CORPUS,
+        trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False),
     )
-    return words(vocab=inner.get_vocab(), model_max_length=MAX_TOKENS, **options)
+    made: PreTrainedTokenizerBase = words(
+        vocab=inner.get_vocab(), model_max_length=MAX_TOKENS, **options
+    )
+    return made
 
 
-def byte_pairs(
-    words: type[PreTrainedTokenizerBase], special: list[str], **options: Any
-) -> PreTrainedTokenizerBase:
+def byte_pairs(words: Any, special: list[str], **options: Any) -> PreTrainedTokenizerBase:
     """GPT-2's algorithm over bytes."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -108,13 +112,10 @@ def byte_pairs(
         show_progress=False,
     )
     inner.train_from_iterator(CORPUS, trainer)
-    vocabulary, merges = _bpe_of(inner)
-    return words(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS, **options)
+    return _of_pairs(words, inner, **options)
 
 
-def sentence_pieces(
-    words: type[PreTrainedTokenizerBase], special: list[str], **options: Any
-) -> PreTrainedTokenizerBase:
+def sentence_pieces(words: Any, special: list[str], **options: Any) -> PreTrainedTokenizerBase:
     """SentencePiece's byte pairs, which Llama and Gemma have."""
     inner = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
     inner.normalizer = normalizers.Replace(" ", "▁")
@@ -123,8 +124,7 @@ def sentence_pieces(
         vocab_size=600, special_tokens=[*special, *alphabet], show_progress=False
     )
     inner.train_from_iterator(CORPUS, trainer)
-    vocabulary, merges = _bpe_of(inner)
-    return words(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS, **options)
+    return _of_pairs(words, inner, **options)
 
 
 def unigrams(special: list[str]) -> list[tuple[str, float]]:
@@ -135,23 +135,23 @@ def unigrams(special: list[str]) -> list[tuple[str, float]]:
         vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False
     )
     inner.train_from_iterator(CORPUS, trainer)
-    import json
-
     return [tuple(pair) for pair in json.loads(inner.to_str())["model"]["vocab"]]
 
 
-def _bpe_of(inner: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    import json
-
+def _of_pairs(words: Any, inner: Tokenizer, **options: Any) -> PreTrainedTokenizerBase:
     state = json.loads(inner.to_str())["model"]
-    return state["vocab"], [tuple(pair) for pair in state["merges"]]
+    merges = [tuple(pair) for pair in state["merges"]]
+    made: PreTrainedTokenizerBase = words(
+        vocab=state["vocab"], merges=merges, model_max_length=MAX_TOKENS, **options
+    )
+    return made
 
 
-def bert(pooler: bool = True) -> Made:
+def bert() -> Made:
     """BERT, with its own tokenizer class."""
     words = word_pieces(BertTokenizer)
     config = BertConfig(vocab_size=len(words), max_position_embeddings=MAX_TOKENS, **SIZES)
-    return BertModel(config, add_pooling_layer=pooler), words
+    return BertModel(config), words
 
 
 def distilbert() -> Made:
@@ -193,9 +193,7 @@ def mpnet() -> Made:
 
 def modernbert() -> Made:
     """ModernBERT: local and global attention in turn, rotary positions."""
-    words = byte_pairs(
-        PreTrainedTokenizerFast_of_modernbert, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
-    )
+    words = byte_pairs(modernbert_words, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"])
     sizes = {**SIZES, "num_hidden_layers": 4}
     config = ModernBertConfig(
         vocab_size=len(words), max_position_embeddings=MAX_TOKENS, local_attention=8,
@@ -205,10 +203,10 @@ def modernbert() -> Made:
     return ModernBertModel(config), words
 
 
-def PreTrainedTokenizerFast_of_modernbert(  # noqa: N802
+def modernbert_words(
     vocab: dict[str, int], merges: list[tuple[str, str]], **options: Any
 ) -> PreTrainedTokenizerBase:
-    """ModernBERT has no class of its own."""
+    """A tokenizer of ModernBERT, which has no class of its own."""
     inner = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     inner.normalizer = normalizers.NFC()
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -260,8 +258,6 @@ def nomic() -> Made:
 
 def t5() -> Made:
     """T5's encoder: relative positions, RMS norms, one input beside the mask."""
-    from transformers import T5Tokenizer
-
     words = T5Tokenizer(
         vocab=unigrams(["<pad>", "</s>", "<unk>"]), extra_ids=0, model_max_length=MAX_TOKENS
     )
@@ -320,38 +316,43 @@ def gpt2() -> Made:
     return GPT2Model(config), words
 
 
-FAMILIES: dict[str, tuple[Callable[[], Made], str]] = {
+FAMILIES: dict[str, tuple[Callable[[], Made], str | tuple[str, ...]]] = {
     "bert": (bert, "cls"),
-    "distilbert": (distilbert, "mean"),
+    "distilbert": (distilbert, "mean_sqrt_len_tokens"),
     "roberta": (roberta, "mean"),
-    "xlm_roberta": (xlm_roberta, "mean"),
+    "xlm_roberta": (xlm_roberta, ("mean", "max", "cls")),
     "mpnet": (mpnet, "mean"),
     "modernbert": (modernbert, "cls"),
-    "electra": (electra, "mean"),
-    "albert": (albert, "mean"),
+    "electra": (electra, "max"),
+    "albert": (albert, "lasttoken"),
     "deberta": (deberta, "mean"),
     "nomic": (nomic, "mean"),
     "t5": (t5, "mean"),
     "qwen3": (qwen3, "lasttoken"),
-    "mistral": (mistral, "lasttoken"),
+    "mistral": (mistral, ("weightedmean", "lasttoken")),
     "gemma": (gemma, "mean"),
     "gpt2": (gpt2, "weightedmean"),
 }
-"""Every family by name, with the pooling that is usual for it."""
+"""Every family by name, with its pooling; every pooling is there."""
+
+
+def save_encoder(name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> Path:
+    """A bare encoder of a family with its tokenizer, saved by transformers; returns its folder."""
+    torch.manual_seed(4)
+    encoder, words = FAMILIES[name][0]()
+    encoder.to(dtype).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
 
 
 def save_family(name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> Path:
     """A pipeline of a family, saved by Sentence-Transformers; returns its folder."""
-    make, pooling = FAMILIES[name]
-    torch.manual_seed(4)
-    encoder, words = make()
-    parts = folder.with_name(f"{folder.name}-encoder")
-    encoder.to(dtype).save_pretrained(parts)
-    words.save_pretrained(parts)
+    encoder = save_encoder(name, folder.with_name(f"{folder.name}-encoder"), dtype=dtype)
     modules = [
-        Transformer(str(parts), max_seq_length=MAX_TOKENS),
-        Pooling(HIDDEN, pooling),
+        Transformer(str(encoder), max_seq_length=MAX_TOKENS),
+        Pooling(HIDDEN, FAMILIES[name][1]),
         Normalize(),
     ]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder), create_model_card=False)
+    model = SentenceTransformer(modules=modules, device="cpu")
+    model.save(str(folder), create_model_card=False)
     return folder

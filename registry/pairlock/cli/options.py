@@ -46,7 +46,7 @@ Runtime = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help="What computes the vectors: torch, onnx or auto. Default: PAIRLOCK_RUNTIME, else auto.",
+        help="What computes the vectors: torch, onnx or auto. Default: PAIRLOCK_RUNTIME.",
         show_default=False,
     ),
 ]

@@ -22,13 +22,12 @@ _FILE = PEFT_WEIGHTS.removeprefix(f"{ADAPTER_FOLDER}/")
 
 
 def lora_weights(
-    pipeline: SentenceTransformer, method: str, root: Path, files: WeightFiles
+    pipeline: SentenceTransformer, root: Path, files: WeightFiles
 ) -> dict[TensorPlace, DerivedTensor]:
     """What a LoRA adds, by where the weight lies that it adds to.
 
     Args:
         pipeline: the base's pipeline, without the adapter; it is the caller's to change.
-        method: what PEFT calls the adapter's method.
         root: the adapter's package.
         files: the base's and the adapter's tensors.
 
@@ -38,8 +37,6 @@ def lora_weights(
     Raises:
         NotExportedError: the adapter is of another method, or changes more than that.
     """
-    if method != "LORA":
-        raise NotExportedError(f"its adapter is {method}, no LoRA")
     bare = {name: tensor.detach() for name, tensor in pipeline[0].auto_model.named_parameters()}
     put_peft(pipeline, root / PEFT_CONFIG, root / PEFT_WEIGHTS, merge=False)
     written = _written_names(root)

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 from sentence_transformers import SentenceTransformer
 
+import onnx
 from pairlock.bases import Base
-from pairlock.manifest import Manifest, PeftFacts
+from pairlock.manifest import CustomFacts, Manifest, PeftFacts
 from pairlock.manifest.compiled import (
     DERIVED,
     Compiled,
@@ -91,6 +91,7 @@ def compile_graph(source: Source, target: Path, texts: tuple[str, ...]) -> Compi
     Raises:
         NotExportedError: the onnx runtime cannot run it; nothing that counts was written.
     """
+    _check_adapter(source.manifest)
     files = WeightFiles(source.folders)
     target.mkdir(parents=True, exist_ok=True)
     settings = source.manifest.encode
@@ -117,6 +118,15 @@ def compile_graph(source: Source, target: Path, texts: tuple[str, ...]) -> Compi
     (target / GRAPH_NAME).write_bytes(gzip.compress(content, mtime=0))
     (target / RUNTIME_DOCUMENT).write_bytes(write_compiled(compiled))
     return compiled
+
+
+def _check_adapter(manifest: Manifest) -> None:
+    """Refuse adapters that no graph does for, before anything is exported for them."""
+    facts = manifest.adapter
+    if isinstance(facts, CustomFacts):
+        raise NotExportedError(f"its adapter runs code of another package ({facts.class_path})")
+    if isinstance(facts, PeftFacts) and facts.peft_type != "LORA":
+        raise NotExportedError(f"its adapter is of the method {facts.peft_type}, no LoRA")
 
 
 def _exported(
@@ -175,7 +185,7 @@ def _changed_weights(source: Source, files: WeightFiles) -> Mapping[TensorPlace,
     if not isinstance(facts, PeftFacts):
         return {}
     pipeline = source.bare.resident.pipeline()
-    return lora_weights(pipeline, facts.peft_type, source.root, files)
+    return lora_weights(pipeline, source.root, files)
 
 
 def _tokenizer_file(source: Source) -> tuple[FilePlace | None, Path | None]:
