@@ -136,6 +136,8 @@ def unpacked(packed: bytes, size_bytes: int) -> bytes:
 
 def _graph_model(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) -> GraphModel:
     session = _session(parts, compiled, alone=alone, bare=bare)
+    if sorted(session.inputs) != sorted(compiled.inputs):
+        raise _wrong("the graph's inputs", ", ".join(compiled.inputs), ", ".join(session.inputs))
     manifest = parts.manifest
     file = compiled.tokenizer.file
     pin = manifest.base

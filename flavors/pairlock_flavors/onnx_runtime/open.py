@@ -6,7 +6,8 @@ brought into the cache first, also what lies in a local folder.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,11 @@ from pairlock.errors import (
     IntegrityError,
     InvalidInputError,
     NotFoundError,
+    PairlockError,
+    StorageError,
     UnavailableError,
 )
+from pairlock.hashing import ProvedFiles
 from pairlock.manifest import LayerFacts, Manifest
 from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_FOLDER
 from pairlock.packages import Package
@@ -122,12 +126,11 @@ class _Opening:
             )
         manifest = proved.package.manifest
         _need_graph(manifest, self.located)
-        with self.progress.step("load"):
-            model = assemble(_parts(proved))
         files = [found.proved for found in (proved.package, proved.base) if found is not None]
-        proofs = self._prove(proved, model)
-        for found in files:
-            found.check_unchanged()
+        with _unchanged(files):
+            with self.progress.step("load"):
+                model = assemble(_parts(proved))
+            proofs = self._prove(proved, model)
         receipt = make_receipt(
             proved.package,
             proved.base,
@@ -173,6 +176,32 @@ class _Opening:
         )
         embedding._pairlock_receipt = receipt
         return embedding
+
+
+@contextmanager
+def _unchanged(files: list[ProvedFiles]) -> Iterator[None]:
+    """Prove that files stay as they were while they are read.
+
+    Raises:
+        IntegrityError: they did not; whatever else went wrong then comes of that.
+        StorageError: they did, and cannot be read.
+    """
+    try:
+        yield
+    except (PairlockError, OSError) as error:
+        for found in files:
+            found.check_unchanged()
+        if isinstance(error, PairlockError):
+            raise
+        raise StorageError.of(
+            error,
+            "the model's files cannot be read",
+            checked=str(error.filename or "the cache"),
+            done="nothing was loaded",
+            hint="check the disk and its permissions, then load again",
+        ) from error
+    for found in files:
+        found.check_unchanged()
 
 
 def _parts(proved: Proved) -> GraphParts:

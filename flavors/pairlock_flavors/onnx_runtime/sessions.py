@@ -92,6 +92,11 @@ class Session:
         self._arrays = dict(files.weights)
         self._inference = _inference_session(files, self._values, key.threads)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the graph takes."""
+        return tuple(found.name for found in self._inference.get_inputs())
+
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run the graph: every input (n_texts, n_tokens) to (n_texts, dimension) float32."""
         outputs: Any = self._inference.run(None, dict(inputs))

@@ -31,6 +31,10 @@ _FLOATS: dict[str, np.dtype[Any]] = {
 }
 
 
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What comes of reading a file that is something else, or not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class MappedTensor:
     """Where a tensor lies in a file."""
@@ -52,7 +56,7 @@ class SafetensorsFile:
         path: the file; nobody may write to it while this is in use.
 
     Raises:
-        IntegrityError: it is no safetensors file.
+        IntegrityError: it is no safetensors file, or not there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +65,7 @@ class SafetensorsFile:
             with path.open("rb") as stream:
                 self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             self.tensors = _header(self._bytes)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise _not_tensors(path, f"{type(error).__name__}: {error}") from error
 
     def bytes_of(self, name: str) -> memoryview:
@@ -117,7 +121,8 @@ def derived_weights(
             opened[key] = SafetensorsFile(folders[tensor.place] / tensor.path)
         return opened[key].float32(tensor.name)
 
-    return {tensor.name: np.ascontiguousarray(derive(tensor, read)) for tensor in derived}
+    # onnxruntime reads them where they are; in a file that no library wrote that may be anywhere
+    return {tensor.name: np.require(derive(tensor, read), np.float32, "CA") for tensor in derived}
 
 
 def derive(
@@ -161,7 +166,10 @@ def _header(content: mmap.mmap) -> dict[str, MappedTensor]:
         start, end = (8 + length + int(offset) for offset in facts["data_offsets"])
         if not 8 + length <= start <= end <= len(content):
             raise ValueError(f"{name} lies outside the file")
-        tensor = MappedTensor(str(facts["dtype"]), tuple(facts["shape"]), start, end - start)
+        shape = tuple(facts["shape"])
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f"{name} has the shape {shape}")
+        tensor = MappedTensor(str(facts["dtype"]), shape, start, end - start)
         item = _FLOATS.get(tensor.dtype)
         if item is not None and tensor.size_bytes != item.itemsize * math.prod(tensor.shape):
             raise ValueError(f"{name} has another size than its shape")
