@@ -122,7 +122,9 @@ def derived_weights(
         return opened[key].float32(tensor.name)
 
     # onnxruntime reads them where they are; in a file that no library wrote that may be anywhere
-    return {tensor.name: np.require(derive(tensor, read), np.float32, "CA") for tensor in derived}
+    return {
+        tensor.name: np.require(derive(tensor, read), np.float32, ["C", "A"]) for tensor in derived
+    }
 
 
 def derive(
