@@ -11,8 +11,11 @@ from typing import Any
 
 from pairlock.installed import MAKING, MEASURING, need
 
-RESIDENTS = "pairlock_flavors.torch_runtime.models.residents"
-"""The module that knows which models are in memory, once anything is."""
+RESIDENTS = {
+    "torch": "pairlock_flavors.torch_runtime.models.residents",
+    "onnx": "pairlock_flavors.onnx_runtime.sessions",
+}
+"""By runtime, the module that knows which models are in memory, once anything is."""
 
 
 def flavor() -> Any:

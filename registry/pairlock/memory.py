@@ -16,6 +16,9 @@ class Resident:
     tree_digest: str
     """Digest of its files: what a base's pin names."""
 
+    runtime: str
+    """What computes its vectors: torch or onnx."""
+
     device: str
     dtype: str
     weights_bytes: int
@@ -31,18 +34,19 @@ class Resident:
 def resident() -> tuple[Resident, ...]:
     """The models that this process holds in memory, each once, by content, device and dtype.
 
+    In the onnx runtime an adapter that changes the weights is a model of its own on the same files.
     Imports nothing: where no model was loaded yet there is none.
     """
-    module = sys.modules.get(RESIDENTS)
-    if module is None:
-        return ()
     return tuple(
         Resident(
             tree_digest=found.key.tree_digest,
+            runtime=runtime,
             device=found.key.device,
             dtype=found.key.dtype,
             weights_bytes=found.weights_bytes,
             loaded_from=found.loaded_from,
         )
+        for runtime, name in RESIDENTS.items()
+        if (module := sys.modules.get(name)) is not None
         for found in module.all_residents()
     )

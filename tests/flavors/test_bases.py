@@ -22,29 +22,13 @@ from pairlock import ErrorKind, IntegrityError, NotFoundError, PairlockError
 from pairlock.verification import Outcome
 from support.adapters import computed
 from support.faults import FOLDER_FAULTS, added, damaged
+from support.hub_caches import COMMIT, fill_hub_cache
 from support.memory import forget_models
 from support.models import TEXTS
 from support.registries import active, new_registry
 from support.vectors import one_minus_cosine
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ORIGINS = ("folder", "hub", "mlflow.sentence_transformers")
-
-
-def fill_hub_cache(cache: Path, repository: str, model: Path) -> Path:
-    """Lay a model out as the hub's cache does: blobs, and a snapshot made of links to them."""
-    root = cache / f"models--{repository.replace('/', '--')}"
-    snapshot = root / "snapshots" / COMMIT
-    (root / "blobs").mkdir(parents=True)
-    (root / "refs").mkdir()
-    (root / "refs" / "main").write_text(COMMIT)
-    for number, path in enumerate(sorted(p for p in model.rglob("*") if p.is_file())):
-        blob = root / "blobs" / f"{number:040x}"
-        shutil.copyfile(path, blob)
-        link = snapshot / path.relative_to(model)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(blob)
-    return snapshot
 
 
 def pin_of(registry: Any, uri: str) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-RESIDENTS = "pairlock_flavors.torch_runtime.models.residents"
+from pairlock._bridge import RESIDENTS
 
 
 def forget_models() -> None:
     """Let the next load read its model from its files, whoever still holds one."""
-    if RESIDENTS in sys.modules:
-        sys.modules[RESIDENTS]._held.clear()
+    for name in RESIDENTS.values():
+        if name in sys.modules:
+            sys.modules[name]._held.clear()

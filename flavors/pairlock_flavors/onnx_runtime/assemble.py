@@ -11,15 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from pairlock.bases import model_records
-from pairlock.digests import digest_bytes, tree_digest
+from pairlock.digests import digest_bytes, record_file, tree_digest
 from pairlock.errors import ErrorKind, IntegrityError, UnsupportedError
 from pairlock.manifest import CustomFacts, LayerFacts, Manifest, PeftFacts, Role
-from pairlock.manifest.compiled import Compiled, Place, read_compiled
+from pairlock.manifest.compiled import Compiled, DerivedTensor, Place, read_compiled
 from pairlock.manifest.format import (
     ADAPTER_FOLDER,
     ADAPTER_WEIGHTS,
     GRAPH_NAME,
+    MODEL_FOLDER,
     RUNTIME_DOCUMENT,
+    STORED_WEIGHTS,
 )
 from pairlock_flavors.onnx_runtime.layers import Layer
 from pairlock_flavors.onnx_runtime.models import GraphModel, PackageModel
@@ -135,6 +137,8 @@ def unpacked(packed: bytes, size_bytes: int) -> bytes:
 
 def _graph_model(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) -> GraphModel:
     session = _session(parts, compiled, alone=alone, bare=bare)
+    if sorted(session.inputs) != sorted(compiled.inputs):
+        raise _wrong("the graph's inputs", ", ".join(compiled.inputs), ", ".join(session.inputs))
     manifest = parts.manifest
     file = compiled.tokenizer.file
     pin = manifest.base
@@ -150,10 +154,10 @@ def _graph_model(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bo
 
 def _session(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) -> Session:
     packed = (parts.runtime_folder / GRAPH_NAME).read_bytes()
-    own = "" if not compiled.derived else f"{parts.root}/{bare}"
+    derived = compiled.bare_derived if bare else compiled.derived
     key = SessionKey(
         tree_digest=parts.model_digest,
-        runtime_digest=digest_bytes(packed + own.encode()),
+        runtime_digest=digest_bytes(packed + _origin(derived, parts)),
         threads=thread_count(),
     )
 
@@ -163,13 +167,31 @@ def _session(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) 
             GraphFiles(
                 graph=unpacked(packed, compiled.graph_bytes),
                 model_folder=parts.model_folder,
-                weights=derived_weights(compiled, parts.folders, bare=bare),
+                weights=derived_weights(derived, parts.folders),
             ),
             loaded_from=parts.loaded_from,
             weights_bytes=parts.weights_bytes,
         )
 
     return make() if alone else shared(key, make)
+
+
+def _origin(derived: tuple[DerivedTensor, ...], parts: GraphParts) -> bytes:
+    """What weights are made of beside the model's files, in a few bytes."""
+    if not derived:
+        return b""
+    places = {part.place for tensor in derived for part in tensor.parts}
+    own = [
+        record
+        for record in parts.manifest.files
+        if places != {Place.MODEL} and not record.path.startswith(f"{MODEL_FOLDER}/")
+    ]
+    if Place.RUNTIME in places:
+        # of a graph that was made later, whose files the manifest does not name
+        if not (parts.runtime_folder / STORED_WEIGHTS).is_file():
+            raise _wrong("the weights beside the graph", STORED_WEIGHTS, "no such file")
+        own.append(record_file(parts.runtime_folder, STORED_WEIGHTS))
+    return repr(derived).encode() + tree_digest(own).encode()
 
 
 def _wrong(checked: str, expected: str, found: str) -> IntegrityError:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pairlock.errors import ErrorKind, IntegrityError
 from pairlock.manifest import EncodeSettings, Role
 from pairlock_flavors.onnx_runtime.layers import Layer
 from pairlock_flavors.onnx_runtime.sessions import Session
@@ -51,6 +52,9 @@ class GraphModel:
 
         Returns:
             (n_texts, dim) float32.
+
+        Raises:
+            IntegrityError: the graph gives something else than that.
         """
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not texts:
@@ -68,10 +72,25 @@ class GraphModel:
 
     def _finished(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
         found = found[:, : self._settings.truncate_dim]
+        if found.shape[1:] != (self.dimension,):
+            # numpy would fill a row up with a single number
+            raise _other_width(self.dimension, found.shape)
         if self._settings.normalize:
             norms = np.linalg.norm(found, axis=1, keepdims=True)
             found = found / np.maximum(norms, _SMALLEST_NORM)
         return found
+
+
+def _other_width(dimension: int, shape: tuple[int, ...]) -> IntegrityError:
+    return IntegrityError(
+        "the package's graph does not give vectors of the recorded dimension",
+        kind=ErrorKind.RUNTIME_INVALID,
+        checked="what the graph gives",
+        expected=f"(texts, {dimension})",
+        found=str(shape),
+        done="nothing was embedded",
+        hint="load with runtime='torch', or package the model again",
+    )
 
 
 class PackageModel:

@@ -6,6 +6,8 @@ brought into the cache first, also what lies in a local folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,12 @@ from pairlock.errors import (
     IntegrityError,
     InvalidInputError,
     NotFoundError,
+    PairlockError,
+    StorageError,
     UnavailableError,
 )
 from pairlock.graphs import FoundGraph, find_graph
+from pairlock.hashing import ProvedFiles
 from pairlock.manifest import LayerFacts, Manifest
 from pairlock.manifest.compiled import PRECISIONS
 from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_FOLDER
@@ -95,13 +100,12 @@ class _Opening:
             )
         manifest = proved.package.manifest
         graph = self._later_graph(proved.package)
-        with self.progress.step("load"):
-            model = assemble(_parts(proved, graph))
         parts = (proved.package, proved.base, graph)
         files = [found.proved for found in parts if found is not None]
-        proofs = self._prove(proved, model, graph)
-        for found in files:
-            found.check_unchanged()
+        with _unchanged(files):
+            with self.progress.step("load"):
+                model = assemble(_parts(proved, graph))
+            proofs = self._prove(proved, model, graph)
         receipt = make_receipt(
             proved.package,
             proved.base,
@@ -166,6 +170,32 @@ class _Opening:
         )
         embedding._pairlock_receipt = receipt
         return embedding
+
+
+@contextmanager
+def _unchanged(files: list[ProvedFiles]) -> Iterator[None]:
+    """Prove that files stay as they were while they are read.
+
+    Raises:
+        IntegrityError: they did not; whatever else went wrong then comes of that.
+        StorageError: they did, and cannot be read.
+    """
+    try:
+        yield
+    except (PairlockError, OSError) as error:
+        for found in files:
+            found.check_unchanged()
+        if isinstance(error, PairlockError):
+            raise
+        raise StorageError.of(
+            error,
+            "the model's files cannot be read",
+            checked=str(error.filename or "the cache"),
+            done="nothing was loaded",
+            hint="check the disk and its permissions, then load again",
+        ) from error
+    for found in files:
+        found.check_unchanged()
 
 
 def _parts(proved: Proved, graph: FoundGraph | None) -> GraphParts:

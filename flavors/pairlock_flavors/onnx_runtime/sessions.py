@@ -38,6 +38,16 @@ class SessionKey:
 
     threads: int
 
+    @property
+    def device(self) -> str:
+        """Where it computes, as torch names it."""
+        return "cpu"
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in, as torch names it."""
+        return "float32"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphFiles:
@@ -82,6 +92,11 @@ class Session:
         self._arrays = dict(files.weights)
         self._inference = _inference_session(files, self._values, key.threads)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the graph takes."""
+        return tuple(found.name for found in self._inference.get_inputs())
+
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run the graph: every input (n_texts, n_tokens) to (n_texts, dimension) float32."""
         outputs: Any = self._inference.run(None, dict(inputs))
@@ -111,7 +126,7 @@ def shared(key: SessionKey, make: Callable[[], Session]) -> Session:
         return found
 
 
-def all_sessions() -> tuple[Session, ...]:
+def all_residents() -> tuple[Session, ...]:
     """Every session that is in memory."""
     with _guard:
         return tuple(_held.values())

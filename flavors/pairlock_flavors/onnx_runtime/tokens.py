@@ -59,7 +59,8 @@ class TextTokenizer:
         Returns:
             Every input, (n_texts, n_tokens) int64.
         """
-        longest = max(len(encoding) for encoding in encodings)
+        # a text without a token is a row of filling, as it is beside a longer one
+        longest = max(1, *(len(encoding) for encoding in encodings))
         facts = self._facts
         fillers = {
             "input_ids": facts.pad_id,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairlock.errors import ErrorKind, IntegrityError
-from pairlock.manifest.compiled import Compiled, DerivedTensor, Place, TensorPlace
+from pairlock.manifest.compiled import DerivedTensor, Place, TensorPlace
 
 _MAX_HEADER_BYTES = 100_000_000
 """What the library allows."""
@@ -38,6 +38,8 @@ _STORED: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
 }
 """What a quantised graph's own file holds."""
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What comes of reading a file that is something else, or not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class SafetensorsFile:
         path: the file; nobody may write to it while this is in use.
 
     Raises:
-        IntegrityError: it is no safetensors file.
+        IntegrityError: it is no safetensors file, or not there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +72,7 @@ class SafetensorsFile:
             with path.open("rb") as stream:
                 self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             self.tensors = _header(self._bytes)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise _not_tensors(path, f"{type(error).__name__}: {error}") from error
 
     def bytes_of(self, name: str) -> memoryview:
@@ -117,14 +119,13 @@ class SafetensorsFile:
 
 
 def derived_weights(
-    compiled: Compiled, folders: Mapping[Place, Path], *, bare: bool
+    derived: Iterable[DerivedTensor], folders: Mapping[Place, Path]
 ) -> dict[str, NDArray[Any]]:
     """The weights that a graph is given by name.
 
     Args:
-        compiled: what they are made of.
+        derived: what they are made of.
         folders: where the proved files lie.
-        bare: leave out what an adapter adds to them.
 
     Returns:
         The weights, C-contiguous, by the graph's names for them.
@@ -143,12 +144,9 @@ def derived_weights(
             return file.integers(tensor.name)
         return file.float32(tensor.name)
 
-    return {
-        tensor.name: np.ascontiguousarray(
-            derive(replace(tensor, added=None) if bare else tensor, read)
-        )
-        for tensor in compiled.derived
-    }
+    # onnxruntime reads them where they are; in a file that no library wrote that may be anywhere
+    made = ((tensor.name, derive(tensor, read)) for tensor in derived)
+    return {name: np.require(array, array.dtype, ["C", "A"]) for name, array in made}
 
 
 def derive(tensor: DerivedTensor, read: Callable[[TensorPlace], NDArray[Any]]) -> NDArray[Any]:
@@ -190,7 +188,10 @@ def _header(content: mmap.mmap) -> dict[str, MappedTensor]:
         start, end = (8 + length + int(offset) for offset in facts["data_offsets"])
         if not 8 + length <= start <= end <= len(content):
             raise ValueError(f"{name} lies outside the file")
-        tensor = MappedTensor(str(facts["dtype"]), tuple(facts["shape"]), start, end - start)
+        shape = tuple(facts["shape"])
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f"{name} has the shape {shape}")
+        tensor = MappedTensor(str(facts["dtype"]), shape, start, end - start)
         item = _FLOATS.get(tensor.dtype)
         if item is not None and tensor.size_bytes != item.itemsize * math.prod(tensor.shape):
             raise ValueError(f"{name} has another size than its shape")

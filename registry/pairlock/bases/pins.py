@@ -216,7 +216,7 @@ def _at(
 def _fetch_from(
     pin: BasePin, place: str, located: Located, settings: Settings, progress: Progress
 ) -> Base:
-    if settings.offline:
+    if settings.offline and is_remote(located.location):
         raise offline_error(f"the base {place}", settings)
     own = place == pin.uri and pin.package_digest is not None
     # other bytes are not even fetched

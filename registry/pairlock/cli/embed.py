@@ -18,6 +18,7 @@ from pairlock.cli.options import (
     FormatOption,
     Offline,
     Rehash,
+    RuntimeOption,
     Uri,
 )
 from pairlock.cli.output import Format, Output, duration
@@ -41,6 +42,7 @@ def embed(
     role: Annotated[
         RoleName, typer.Option(help="What the texts are: instructions and adapters differ by it.")
     ] = RoleName.QUERY,
+    runtime: RuntimeOption = None,
     device: Device = "auto",
     dtype: Annotated[
         str | None,
@@ -64,6 +66,7 @@ def embed(
     output = Output(format)
     found: Any = load(
         uri,
+        runtime=runtime,
         device=device,
         dtype=dtype,
         base=base,
@@ -83,7 +86,8 @@ def embed(
         output.say(f"warning: {warning}")
     if proof.answer_age_s is not None:
         output.say(f"offline: the registry's answer is {duration(proof.answer_age_s)} old")
-    output.say(f"{proof.uri} on {proof.device} ({proof.dtype}), {proof.package_digest}")
+    how = proof.dtype if proof.runtime == "torch" else f"{proof.dtype}, {proof.runtime}"
+    output.say(f"{proof.uri} on {proof.device} ({how}), {proof.package_digest}")
     output.result(
         {"role": role.value, "vectors": vectors, "receipt": proof.to_dict()},
         "\n".join(json.dumps(vector) for vector in vectors),

@@ -9,7 +9,7 @@ package stores no weight twice.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -88,6 +88,12 @@ class DerivedTensor:
 
     added: LowRank | None
 
+    @property
+    def parts(self) -> tuple[TensorPlace, ...]:
+        """The tensors that it is made of."""
+        added = () if self.added is None else (self.added.a, self.added.b)
+        return (self.source, *added)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerFacts:
@@ -124,6 +130,11 @@ class Compiled:
     tokenizer: TokenizerFacts
     derived: tuple[DerivedTensor, ...]
     """Every weight of the graph, or none where the graph names places in the model's files."""
+
+    @property
+    def bare_derived(self) -> tuple[DerivedTensor, ...]:
+        """The weights of the graph without what an adapter adds to them."""
+        return tuple(replace(tensor, added=None) for tensor in self.derived)
 
     @property
     def file_names(self) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ from pairlock_flavors.onnx_runtime.weights import SafetensorsFile
 from pairlock_flavors.packaging.graphs.refusal import NotExportedError
 
 _INLINE_BYTES = 1024
-"""Smaller constants stay in the graph, wherever they come from."""
+"""Smaller constants stay in the graph, wherever they come from, if they are no matrices: a LoRA
+may add to any matrix."""
 
 _MOST_CONSTANTS_BYTES = 1 << 20
 """Constants that are in no file of the model: tables of positions and the like."""
@@ -55,8 +56,11 @@ class WeightFiles:
             for path in sorted(folder.rglob("*.safetensors"))
         }
         self._by_content: dict[Content, TensorPlace] = {}
+        self._twins: dict[TensorPlace, TensorPlace] = {}
         for tensor in self._all():
-            self._by_content.setdefault(content_of(self.float32(tensor)), tensor)
+            first = self._by_content.setdefault(content_of(self.float32(tensor)), tensor)
+            if first != tensor:
+                self._twins[first] = tensor
 
     def float32(self, tensor: TensorPlace) -> NDArray[np.float32]:
         """A tensor as float32."""
@@ -65,6 +69,10 @@ class WeightFiles:
     def find(self, array: NDArray[Any]) -> TensorPlace | None:
         """The tensor with just this content."""
         return self._by_content.get(content_of(array))
+
+    def twin(self, tensor: TensorPlace) -> TensorPlace | None:
+        """Another tensor with the content of one that `find` gave."""
+        return self._twins.get(tensor)
 
     def mapped(self, tensor: TensorPlace) -> tuple[str, int, int] | None:
         """File, offset and length of a tensor that a graph can use as it lies there."""
@@ -114,7 +122,7 @@ def find_weights(
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
         assert tensor is not None
-        place = _found_place(model, value, files) if tensor.nbytes >= _INLINE_BYTES else None
+        place = None if _is_small(tensor) else _found_place(model, value, files)
         if place is None and stored is not None and _is_weight(tensor):
             stored[name] = tensor.numpy()
             place = TensorPlace(Place.RUNTIME, STORED_WEIGHTS, name)
@@ -196,6 +204,11 @@ def serialised(model: ir.Model) -> bytes:
     del proto.graph.value_info[:]
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
+
+
+def _is_small(tensor: ir.TensorProtocol) -> bool:
+    """Whether a constant stays in the graph, wherever it comes from; no small matrix does."""
+    return tensor.nbytes < _INLINE_BYTES and tensor.shape.rank() != 2
 
 
 def _found_place(model: ir.Model, value: ir.Value, files: WeightFiles) -> TensorPlace | None:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 from sentence_transformers import SentenceTransformer
 
+import onnx
 from pairlock.bases import Base
-from pairlock.manifest import Manifest, PeftFacts
+from pairlock.manifest import CustomFacts, Manifest, PeftFacts
 from pairlock.manifest.compiled import (
     DERIVED,
     Compiled,
@@ -37,7 +37,7 @@ from pairlock.manifest.format import (
 )
 from pairlock_flavors.onnx_runtime.assemble import unpacked
 from pairlock_flavors.onnx_runtime.tokens import TextTokenizer
-from pairlock_flavors.packaging.graphs.adapting import lora_weights
+from pairlock_flavors.packaging.graphs.adapting import check_all_bound, lora_weights
 from pairlock_flavors.packaging.graphs.binding import (
     Bound,
     WeightFiles,
@@ -91,10 +91,12 @@ def compile_graph(source: Source, target: Path, texts: tuple[str, ...]) -> Compi
     Raises:
         NotExportedError: the onnx runtime cannot run it; nothing that counts was written.
     """
+    _check_adapter(source.manifest)
     files = WeightFiles(source.folders)
     known = _graph_of_base(source, files)
     model, inputs, weights = known if known is not None else _exported(source.bare.model, files)
     derived = _changed_weights(source, files)
+    check_all_bound(source.bare.model, derived, weights, files)
     graph = Graph(model=model, inputs=inputs, derived=bind(model, weights, derived, files))
     return write_graph(source, graph, target, texts)
 
@@ -147,6 +149,15 @@ def write_graph(source: Source, graph: Graph, target: Path, texts: tuple[str, ..
     return compiled
 
 
+def _check_adapter(manifest: Manifest) -> None:
+    """Refuse adapters that no graph does for, before anything is exported for them."""
+    facts = manifest.adapter
+    if isinstance(facts, CustomFacts):
+        raise NotExportedError(f"its adapter runs code of another package ({facts.class_path})")
+    if isinstance(facts, PeftFacts) and facts.peft_type != "LORA":
+        raise NotExportedError(f"its adapter is of the method {facts.peft_type}, no LoRA")
+
+
 def _exported(
     model: SentenceTransformer, files: WeightFiles
 ) -> tuple[ir.Model, tuple[str, ...], list[Bound]]:
@@ -169,8 +180,17 @@ def _graph_of_base(
     if compiled.precision != "float32":
         return None
     packed = (folder / GRAPH_NAME).read_bytes()
-    model = ir.from_proto(onnx.load_from_string(unpacked(packed, compiled.graph_bytes)))
+    model = _read_graph(unpacked(packed, compiled.graph_bytes))
     return model, compiled.inputs, _bound_weights(model, compiled, files)
+
+
+def _read_graph(content: bytes) -> ir.Model:
+    try:
+        model: ir.Model = ir.from_proto(onnx.load_from_string(content))
+    except Exception as error:
+        # protobuf and onnx_ir raise whatever comes
+        raise NotExportedError(f"the base's graph cannot be read: {error}") from error
+    return model
 
 
 def _bound_weights(model: ir.Model, compiled: Compiled, files: WeightFiles) -> list[Bound]:
@@ -190,7 +210,8 @@ def _bound_weights(model: ir.Model, compiled: Compiled, files: WeightFiles) -> l
 
 
 def _changed_weights(source: Source, files: WeightFiles) -> Mapping[TensorPlace, DerivedTensor]:
-    if not isinstance(source.manifest.adapter, PeftFacts):
+    facts = source.manifest.adapter
+    if not isinstance(facts, PeftFacts):
         return {}
     pipeline = source.bare.resident.pipeline()
     return lora_weights(pipeline, source.root, files)

@@ -29,6 +29,13 @@ def features_of(
     return tensors, {name: value for name, value in found.items() if name not in tensors}
 
 
+def traced_features(
+    model: SentenceTransformer,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What a pipeline's first module makes of the texts that graphs are traced with."""
+    return features_of(model, list(_TEXTS))
+
+
 def check_exportable(model: SentenceTransformer) -> None:
     """Refuse pipelines whose forward pass is no function of tokens alone.
 
@@ -38,7 +45,7 @@ def check_exportable(model: SentenceTransformer) -> None:
     if foreign := foreign_modules(model):
         raise NotExportedError(f"it runs code of another package ({', '.join(foreign)})")
     first = model[0]
-    if is_router(first):
+    if any(is_router(module) for module in model.children()):
         raise NotExportedError("a Router sends queries and documents through other modules")
     if not (is_own(first) and hasattr(first, "auto_model")):
         raise NotExportedError(f"its first module is a {type(first).__name__}, no Transformer")
@@ -60,7 +67,7 @@ def export(model: SentenceTransformer) -> tuple[Any, tuple[str, ...]]:
         NotExportedError: torch's exporter cannot do it.
     """
     check_exportable(model)
-    tensors, rest = features_of(model, list(_TEXTS))
+    tensors, rest = traced_features(model)
     if strange := sorted(set(tensors) - set(KNOWN_INPUTS)):
         raise NotExportedError(f"it takes {', '.join(strange)} beside tokens")
     names = tuple(name for name in KNOWN_INPUTS if name in tensors)
