@@ -20,7 +20,7 @@ from pairlock.fetching import Source, fetch, look_up
 from pairlock.hashing import ProvedFiles
 from pairlock.manifest.format import LINKED_DOCUMENT, LINKED_FOLDER, MAX_MANIFEST_BYTES
 from pairlock.manifest.linked import LinkedGraph, read_linked, write_linked
-from pairlock.packages import Package, offline_error
+from pairlock.packages import Package, is_out_of_reach, offline_error
 from pairlock.progress import Progress
 from pairlock.stores import LocalStore
 from pairlock.stores.opening import open_store
@@ -150,7 +150,7 @@ def _fetched(
     package: Package, key: ViewKey, digest: str, settings: Settings, progress: Progress
 ) -> FoundGraph:
     uri = package.located.uri
-    if settings.offline:
+    if is_out_of_reach(package.located, settings):
         raise offline_error(f"the graph of {uri}", settings)
     store = open_store(f"{package.located.location.rstrip('/')}/{_folder(digest)}")
     content = store.read_small(LINKED_DOCUMENT, at_most_bytes=MAX_MANIFEST_BYTES)

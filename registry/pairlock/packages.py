@@ -233,7 +233,7 @@ def _cached_package(
     if proved := look_up(key, records, settings, progress=progress):
         return _package(located, manifest, anchors, Fetched(proved=proved), settings, digest)
     source = None
-    if not settings.offline:
+    if not is_out_of_reach(located, settings):
         source = Source(store=open_store(located.location), at_hand={MANIFEST_NAME: content})
     fetched = fetch(key, records, source, settings, progress=progress)
     if fetched is None:
@@ -307,8 +307,13 @@ def offline_error(uri: str, settings: Settings) -> UnavailableError:
     )
 
 
+def is_out_of_reach(located: Located, settings: Settings) -> bool:
+    """Whether a place takes a network, and none may be used."""
+    return settings.offline and is_remote(located.location)
+
+
 def _need_network(located: Located, settings: Settings) -> None:
-    if settings.offline:
+    if is_out_of_reach(located, settings):
         raise offline_error(located.uri, settings)
 
 

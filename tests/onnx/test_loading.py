@@ -384,9 +384,6 @@ def test_profile_measures_torch(stock: Stock, monkeypatch: pytest.MonkeyPatch) -
     assert found.within_bars
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`packages._need_network` refuses offline what lies in a local folder"
-)
 def test_a_folder_of_this_machine_needs_no_network(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
