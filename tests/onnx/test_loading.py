@@ -205,6 +205,7 @@ def test_adapters_on_a_base_are_one_session(stock: Stock) -> None:
     assert (only.runtime, only.device, only.dtype) == ("onnx", "cpu", "float32")
     assert only.tree_digest == pairlock.receipt(loaded[0]).base.tree_digest
     assert len({id(one._encoder.session) for one in loaded}) == 1
+    assert len({id(one._encoder.graph._tokenizer) for one in loaded}) == 1
     held = weakref.ref(loaded[0]._encoder.session)
     del loaded[1:]
     assert held() is not None

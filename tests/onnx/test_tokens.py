@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from pairlock.errors import ErrorKind, IntegrityError
 from pairlock.manifest.compiled import FilePlace, Place, TokenizerFacts
-from pairlock_flavors.onnx_runtime.tokens import KNOWN_INPUTS, TextTokenizer
+from pairlock_flavors.onnx_runtime.tokens import KNOWN_INPUTS, TextTokenizer, shared_tokenizer
 from support.graphs import chance_texts
 from support.models import tokenizer
 
@@ -102,6 +103,23 @@ def test_only_the_inputs_of_the_graph_are_made(file: Path) -> None:
     found = own.batch(own.encode(["card"]))
     assert found.keys() == {"attention_mask"}
     assert found["attention_mask"].dtype == np.int64
+
+
+def test_a_vocabulary_is_held_once(file: Path, tmp_path: Path) -> None:
+    """By content and settings, wherever the file lies, and no longer than anybody uses it."""
+    copy = tmp_path / "tokenizer.json"
+    copy.write_bytes(file.read_bytes())
+    one = shared_tokenizer(file, facts(), KNOWN_INPUTS)
+    beside = facts(file=FilePlace(Place.RUNTIME, "tokenizer.json"))
+    assert shared_tokenizer(copy, beside, KNOWN_INPUTS) is one
+    assert shared_tokenizer(file, facts(max_tokens=5), KNOWN_INPUTS) is not one
+    assert shared_tokenizer(file, facts(pad_side="left"), KNOWN_INPUTS) is not one
+    assert shared_tokenizer(file, facts(), KNOWN_INPUTS[:1]) is not one
+    copy.write_bytes(file.read_bytes().replace(b'"refund"', b'"rebate"'))
+    assert shared_tokenizer(copy, facts(), KNOWN_INPUTS) is not one
+    held = weakref.ref(one)
+    del one
+    assert held() is None
 
 
 def test_threads_do_not_disturb_each_other(file: Path) -> None:

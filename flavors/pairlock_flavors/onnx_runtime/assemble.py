@@ -32,7 +32,7 @@ from pairlock_flavors.onnx_runtime.sessions import (
     shared,
     thread_count,
 )
-from pairlock_flavors.onnx_runtime.tokens import KNOWN_INPUTS, TextTokenizer
+from pairlock_flavors.onnx_runtime.tokens import KNOWN_INPUTS, shared_tokenizer
 from pairlock_flavors.onnx_runtime.weights import derived_weights
 
 _GZIP = zlib.MAX_WBITS | 16
@@ -145,7 +145,9 @@ def _graph_model(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bo
     is_layer = isinstance(manifest.adapter, LayerFacts)
     return GraphModel(
         session,
-        TextTokenizer(parts.folders[file.place] / file.path, compiled.tokenizer, compiled.inputs),
+        shared_tokenizer(
+            parts.folders[file.place] / file.path, compiled.tokenizer, compiled.inputs
+        ),
         manifest.encode,
         batch_size=manifest.devices.batch_size,
         dimension=pin.dimension if pin is not None and is_layer else manifest.dimension,

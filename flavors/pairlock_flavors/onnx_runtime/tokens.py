@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from pairlock.digests import digest_bytes
 from pairlock.errors import ErrorKind, IntegrityError
-from pairlock.manifest.compiled import TokenizerFacts
+from pairlock.manifest.compiled import FilePlace, Place, TokenizerFacts
 
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 """The names of a graph's inputs, to those of what `tokenizers` gives."""
@@ -26,17 +29,21 @@ class TextTokenizer:
         path: a proved `tokenizer.json`.
         facts: where to cut, and how to fill up.
         inputs: which of the graph's inputs to make.
+        content: the file's bytes, where they were read already.
 
     Raises:
         IntegrityError: `tokenizers` cannot read the file.
     """
 
-    def __init__(self, path: Path, facts: TokenizerFacts, inputs: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, facts: TokenizerFacts, inputs: Sequence[str], content: bytes | None = None
+    ) -> None:
         self._inputs = tuple(inputs)
         self._facts = facts
         self._lock = threading.Lock()
         try:
-            self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            content = path.read_bytes() if content is None else content
+            self._tokenizer = Tokenizer.from_str(content.decode())
         except Exception as error:
             # tokenizers raises bare Exceptions for whatever a file says
             raise _unreadable(path, error) from error
@@ -78,6 +85,35 @@ class TextTokenizer:
                     row[-len(values) :] = values
             made[name] = rows
         return made
+
+
+_held: WeakValueDictionary[Hashable, TextTokenizer] = WeakValueDictionary()
+_guard = threading.Lock()
+
+
+def shared_tokenizer(path: Path, facts: TokenizerFacts, inputs: Sequence[str]) -> TextTokenizer:
+    """The tokenizer of a file with some settings, held once per process while anybody uses it.
+
+    A large vocabulary takes a second to read and a hundred megabytes to keep, which all adapters on
+    a base would pay again.
+
+    Args:
+        path: a proved `tokenizer.json`.
+        facts: where to cut, and how to fill up.
+        inputs: which of the graph's inputs to make.
+
+    Raises:
+        IntegrityError: `tokenizers` cannot read the file.
+    """
+    content = path.read_bytes()
+    # the same bytes may lie in several places
+    settings = replace(facts, file=FilePlace(Place.MODEL, ""))
+    key = digest_bytes(content), settings, tuple(inputs)
+    with _guard:
+        found = _held.get(key)
+        if found is None:
+            found = _held[key] = TextTokenizer(path, facts, inputs, content)
+        return found
 
 
 def _unreadable(path: Path, error: Exception) -> IntegrityError:
