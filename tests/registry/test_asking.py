@@ -9,9 +9,10 @@ from threading import Thread
 
 import pytest
 
-from pairlock.catalog import ARCHIVED, READY, contents, versions_by_digest
+from pairlock.catalog import ARCHIVED, GRAPH_TAG, READY, contents, locate, versions_by_digest
 from pairlock.catalog.asking.choosing import asked_directly
 from pairlock.errors import ErrorKind
+from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
 from support.proxy import Action, Fault, FaultProxy
 from support.questions import UNKNOWN_MODEL, WAYS, Stock, both, digest, fill_stock, outcome
@@ -74,6 +75,18 @@ def test_what_the_answers_are_is_known(of_stock: Stock) -> None:
     assert both("models:/gone/1")[0]["kind"] == ErrorKind.MODEL_NOT_FOUND
     assert both("models:/state-1/1")[0]["found"] == "FAILED_REGISTRATION no space\nleft"
     assert both("models:/prompt@live")[0]["kind"] == ErrorKind.MODEL_NOT_FOUND
+
+
+def test_a_graph_that_was_made_later_is_named(of_stock: Stock) -> None:
+    """Its digest is found by its precision, also for a version that was known before."""
+    before = locate(parse_reference("models:/copy/1"))
+    of_stock.client.set_model_version_tag("copy", "1", f"{GRAPH_TAG}int8", digest(9))
+    found, same = both("models:/copy/1")
+    assert found == same
+    assert found["graphs"] == {"int8": digest(9)}
+    known = locate(parse_reference("models:/copy/1"), known=lambda _uri: before)
+    assert known.graphs == {"int8": digest(9)}
+    of_stock.client.delete_model_version_tag("copy", "1", f"{GRAPH_TAG}int8")
 
 
 def test_a_relative_location_belongs_to_the_databases_folder(stock: Stock) -> None:

@@ -6,7 +6,8 @@ finds the one that an adapter's manifest names.
 
 from pairlock.bases.base import Base
 from pairlock.bases.finding import find_base, model_records
-from pairlock.bases.pins import base_error, examine_base, kept_base, open_base
+from pairlock.bases.keeping import kept_base
+from pairlock.bases.pins import base_error, examine_base, open_base
 
 __all__ = [
     "Base",

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pairlock.bases.base import MLFLOW_MODEL, Base
 from pairlock.bases.finding import model_records, not_a_base
+from pairlock.bases.keeping import kept_base
 from pairlock.cache import ViewKey, ViewKind
 from pairlock.catalog import Located, is_local_registry
 from pairlock.config import Settings
-from pairlock.digests import FileRecord, tree_digest
+from pairlock.digests import FileRecord
 from pairlock.errors import (
     ErrorKind,
     Finding,
@@ -210,29 +211,6 @@ def _at(
         return _examine_local(pin, place, located, settings, progress)
     except NotFoundError as error:
         raise _base_not_found(pin, place, error) from error
-
-
-def kept_base(base: Base, *, settings: Settings, progress: Progress) -> Base:
-    """A base that was proved in a folder, brought into the cache.
-
-    Args:
-        base: the base.
-        settings: which cache.
-        progress: told about the bytes.
-
-    Raises:
-        IntegrityError: a file changed since it was proved.
-        StorageError: the cache cannot be written.
-    """
-    fetched = fetch(
-        ViewKey(ViewKind.MODEL, tree_digest(base.records)),
-        base.records,
-        Source(store=base.proved.store),
-        settings,
-        progress=progress,
-    )
-    assert fetched is not None  # there is a source
-    return replace(base, proved=fetched.proved, model_folder="")
 
 
 def _fetch_from(

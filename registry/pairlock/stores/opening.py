@@ -14,6 +14,8 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/", re.IGNORECASE)
 
 def is_remote(location: str) -> bool:
     """Whether a location is another store's URI and no path on this machine."""
+    if location.startswith("/"):
+        return False
     return _SCHEME.match(location) is not None or location.startswith("mlflow-artifacts:")
 
 
