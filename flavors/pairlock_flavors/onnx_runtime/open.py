@@ -19,8 +19,11 @@ from pairlock.errors import (
     NotFoundError,
     UnavailableError,
 )
+from pairlock.graphs import FoundGraph, find_graph
 from pairlock.manifest import LayerFacts, Manifest
+from pairlock.manifest.compiled import PRECISIONS
 from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_FOLDER
+from pairlock.packages import Package
 from pairlock.progress import Progress
 from pairlock.receipts import Check, Receipt
 from pairlock_flavors.golden_vectors import check_adapter, check_golden
@@ -91,31 +94,51 @@ class _Opening:
                 self.located, settings=self.settings, wish=self.wish, progress=self.progress
             )
         manifest = proved.package.manifest
-        _need_graph(manifest, self.located)
+        graph = self._later_graph(proved.package)
         with self.progress.step("load"):
-            model = assemble(_parts(proved))
-        files = [found.proved for found in (proved.package, proved.base) if found is not None]
-        proofs = self._prove(proved, model)
+            model = assemble(_parts(proved, graph))
+        parts = (proved.package, proved.base, graph)
+        files = [found.proved for found in parts if found is not None]
+        proofs = self._prove(proved, model, graph)
         for found in files:
             found.check_unchanged()
         receipt = make_receipt(
             proved.package,
             proved.base,
-            _running(manifest),
+            _running(manifest, self.precision),
             base_in_memory=None,
             proofs=proofs,
             proved=files,
         )
         return self._returned(manifest, model, receipt)
 
-    def _prove(self, proved: Proved, model: PackageModel) -> list[Check]:
+    @property
+    def precision(self) -> str:
+        return self.wish.dtype or "float32"
+
+    def _later_graph(self, package: Package) -> FoundGraph | None:
+        """The graph that was made later, where the package itself has none of this precision."""
+        if self.precision == "float32" and "onnx" in package.manifest.runtimes:
+            return None
+        graph = find_graph(package, self.precision, settings=self.settings, progress=self.progress)
+        if graph is None:
+            raise _no_graph(package, self.precision)
+        return graph
+
+    def _prove(self, proved: Proved, model: PackageModel, graph: FoundGraph | None) -> list[Check]:
         """What digests cannot say: that the libraries compute what was recorded."""
         manifest, root, uri = proved.package.manifest, proved.package.root, self.located.uri
         proofs = []
+        if graph is not None:
+            # nobody promoted it, so that its vectors have to be those that were
+            with self.progress.step("golden vectors"):
+                own = graph.linked.bars if self.precision == "int8" else None
+                result = check_golden(model, manifest, root, bars=own)
+            proofs.append(proof("golden vectors", f"in {self.precision} on the CPU", result, uri))
         if isinstance(manifest.adapter, LayerFacts):
             result = check_adapter(model, manifest, root)
             proofs.append(proof("adapter", "on the base's recorded vectors", result, uri))
-        if self.wish.golden:
+        if self.wish.golden and graph is None:
             with self.progress.step("golden vectors"):
                 result = check_golden(model, manifest, root)
             proofs.append(proof("golden vectors", "in float32 on the CPU", result, uri))
@@ -145,7 +168,7 @@ class _Opening:
         return embedding
 
 
-def _parts(proved: Proved) -> GraphParts:
+def _parts(proved: Proved, graph: FoundGraph | None) -> GraphParts:
     package, base = proved.package, proved.base
     if base is None:
         folder, loaded_from = package.root / MODEL_FOLDER, str(package.root)
@@ -157,18 +180,18 @@ def _parts(proved: Proved) -> GraphParts:
         manifest=package.manifest,
         root=package.root,
         model_folder=folder,
-        runtime_folder=package.root / RUNTIME_FOLDER,
+        runtime_folder=package.root / RUNTIME_FOLDER if graph is None else graph.folder,
         loaded_from=loaded_from,
     )
 
 
-def _running(manifest: Manifest) -> Running:
+def _running(manifest: Manifest, precision: str) -> Running:
     return Running(
         runtime="onnx",
         device="cpu",
         device_reason="the onnx runtime computes on the CPU",
         passed_over=(),
-        dtype="float32",
+        dtype=precision,
         merged=True if manifest.kind.value == "peft" else None,
         libraries=LIBRARIES,
     )
@@ -186,7 +209,7 @@ def _check_wish(wish: Wish) -> None:
             hint="load with runtime='torch'",
         )
     wrong = (
-        ("dtype", wish.dtype, (None, "float32")),
+        ("dtype", wish.dtype, (None, *PRECISIONS)),
         ("merge", wish.merge, (None, True)),
     )
     for name, value, known in wrong:
@@ -195,21 +218,21 @@ def _check_wish(wish: Wish) -> None:
                 f"the onnx runtime has no {name} {value}",
                 kind=ErrorKind.ARGUMENT_INVALID,
                 checked=name,
-                expected=f"{known[1]}, or none",
+                expected=", ".join(str(option) for option in known[1:]) + ", or none",
                 found=str(value),
                 done="nothing was loaded",
                 hint="leave it out, or load with runtime='torch'",
             )
 
 
-def _need_graph(manifest: Manifest, located: Located) -> None:
-    if "onnx" not in manifest.runtimes:
-        raise NotFoundError(
-            f"{located.uri} holds no graph for the onnx runtime",
-            kind=ErrorKind.RUNTIME_MISSING,
-            checked="the runtimes that its manifest names",
-            expected="onnx",
-            found=", ".join(manifest.runtimes),
-            done="nothing was loaded",
-            hint=f"make one with `pairlock compile {located.uri}`, or load with runtime='torch'",
-        )
+def _no_graph(package: Package, precision: str) -> NotFoundError:
+    uri, wish = package.located.uri, "" if precision == "float32" else f" --precision {precision}"
+    return NotFoundError(
+        f"{uri} has no {precision} graph for the onnx runtime",
+        kind=ErrorKind.RUNTIME_MISSING,
+        checked="the runtimes that its manifest names, the version's tags, and the cache",
+        expected=f"a graph in {precision}",
+        found=f"a package for {' and '.join(package.manifest.runtimes)}",
+        done="nothing was loaded",
+        hint=f"make one with `pairlock compile {uri}{wish}`, or load with runtime='torch'",
+    )

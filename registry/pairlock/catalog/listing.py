@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
 
+from pairlock.catalog.in_use import local_path, tracking_uri
 from pairlock.catalog.location import DIGEST_TAG
-from pairlock.catalog.registry import ask, local_path, registry_unavailable, tracking_uri
+from pairlock.catalog.registry import ask, registry_unavailable
 from pairlock.catalog.versions import READY, state_of
 from pairlock.errors import NotFoundError
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from sys import intern
 from typing import Any
 
+from pairlock.catalog.in_use import local_path
 from pairlock.catalog.listing import (
     ListedLogged,
     ListedModel,
@@ -21,12 +22,7 @@ from pairlock.catalog.listing import (
     shared,
 )
 from pairlock.catalog.location import DIGEST_TAG
-from pairlock.catalog.registry import (
-    client_of_a_registry,
-    local_path,
-    registry_unavailable,
-    translated,
-)
+from pairlock.catalog.registry import client_of_a_registry, registry_unavailable, translated
 from pairlock.catalog.versions import ARCHIVED, READY
 
 _PROMPT_TAG = "mlflow.prompt.is_prompt"

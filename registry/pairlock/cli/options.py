@@ -42,6 +42,15 @@ Dtype = Annotated[
     str | None,
     typer.Option("--dtype", help="float32, float16 or bfloat16; the package's own when left out."),
 ]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        help="torch, onnx or auto: what computes the vectors. Default: PAIRLOCK_RUNTIME, else "
+        "auto, which is torch where it is installed.",
+        show_default=False,
+    ),
+]
 Offline = Annotated[
     bool | None,
     typer.Option(

@@ -19,6 +19,7 @@ from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location, d
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, Finding, NotFoundError, PairlockError, UnavailableError
 from pairlock.garbage import collector_off
+from pairlock.installed import need
 from pairlock.inventory.deep import Wish, hash_all, wishes
 from pairlock.inventory.facts import (
     Inventory,
@@ -84,10 +85,11 @@ def take(
         it then holds what was looked at by then.
 
     Raises:
-        UnavailableError: the registry does not answer at all, or this machine is offline and the
-            registry is not on it.
+        UnavailableError: the registry does not answer at all, this machine is offline and the
+            registry is not on it, or MLflow is not installed.
         InvalidInputError: an environment variable means nothing.
     """
+    need("looking at a whole registry", "mlflow")
     settings = current_settings()
     if settings.offline and not is_local_registry():
         raise _offline(str(registry_in_use()))
