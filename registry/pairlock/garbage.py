@@ -20,3 +20,23 @@ def collector_off() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def collector_off_for_imports() -> Iterator[None]:
+    """Let nothing be collected while modules are imported, nor right afterwards.
+
+    What they make stays for good, and the collector looks at it again and again meanwhile: a fifth
+    of the time that torch and Sentence-Transformers take. At the end it counts as old, where it
+    would be in the end, or the next collection looked through all of it.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    with collector_off():
+        try:
+            yield
+        finally:
+            if gc.get_freeze_count() == 0:  # else somebody's own would be unfrozen
+                gc.freeze()
+                gc.unfreeze()

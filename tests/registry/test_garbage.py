@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pairlock.garbage import collector_off
+from pairlock.garbage import collector_off, collector_off_for_imports
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +30,38 @@ def test_the_collector_is_as_it_was(was_enabled: bool) -> None:
         raise ValueError("work")
 
     assert gc.isenabled() is was_enabled
+
+
+def test_what_was_imported_is_old_afterwards() -> None:
+    """After imports the collector is on again, and what they made counts as old."""
+    gc.unfreeze()  # what the suite itself has frozen
+    with collector_off_for_imports():
+        assert not gc.isenabled()
+        made = [[number] for number in range(10_000)]
+
+    assert gc.isenabled()
+    assert not any(found is made for found in gc.get_objects(generation=0))
+    assert any(found is made for found in gc.get_objects(generation=2))
+    assert gc.get_freeze_count() == 0
+    gc.freeze()
+
+
+def test_what_somebody_froze_stays_frozen() -> None:
+    """Objects that a program froze before it forks stay frozen."""
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+
+    with collector_off_for_imports():
+        pass
+
+    assert gc.get_freeze_count() == frozen
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    """Where a program has turned the collector off, it is off after imports."""
+    gc.disable()
+
+    with collector_off_for_imports():
+        pass
+
+    assert not gc.isenabled()
