@@ -1,7 +1,8 @@
 """From what a user wrote to a loaded model: which runtime, and what is done while it is imported.
 
 Imports cost most of a cold load: seconds for torch and its libraries, where finding and proving a
-model takes tenths. So the first load of a process imports its runtime in a thread beside them.
+model takes tenths. So the first load of a process imports its runtime in a thread beside them, and
+lets no garbage be collected meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from pairlock.catalog import Located
 from pairlock.config import Settings
 from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnavailableError
+from pairlock.garbage import collector_off
 from pairlock.installed import missing_of
 from pairlock.progress import Progress
 from pairlock.resolution import resolve
@@ -50,13 +52,14 @@ def load(uri: str, *, settings: Settings, wish: Wish, progress: Progress) -> Any
     module, early_imports = _runtime(wish, settings)
     if module == _ONNX:
         settings = replace(settings, in_place=False)
-    with _importing(early_imports):
+    if module in sys.modules:
+        return _opened(module, resolve(uri, settings), settings, wish, progress, None)
+    with collector_off(), _importing(early_imports):
         located = resolve(uri, settings)
-        proved = None
-        if module not in sys.modules:
-            # nothing is in memory yet that a base could be shared with
-            proved = prove(located, settings=settings, wish=wish, progress=progress)
-    return _opened(module, located, settings, wish, progress, proved)
+        # here and not when it is opened: nothing is in memory that a base could be shared with
+        proved = prove(located, settings=settings, wish=wish, progress=progress)
+        # this waits for the runtime, and not for LlamaIndex
+        return _opened(module, located, settings, wish, progress, proved)
 
 
 def load_located(located: Located, *, settings: Settings, wish: Wish, progress: Progress) -> Any:
@@ -130,13 +133,9 @@ def _runtime(wish: Wish, settings: Settings) -> tuple[str, tuple[str, ...]]:
     if wish.interface not in INTERFACES:
         raise _unknown("interface", wish.interface, INTERFACES)
     module, _ = RUNTIMES[runtime_name(wish.runtime, settings)]
-    if module == _TORCH:
-        return module, (module,)
-    # the lean runtime itself is imported in a moment; LlamaIndex is what takes the time
-    return module, _LLAMA_INDEX if wish.interface == "llama_index" else ()
-
-
-_LLAMA_INDEX = ("llama_index.core.base.embeddings.base",)
+    if module == _ONNX and wish.interface == "llama_index":
+        return module, (module, "llama_index.core.base.embeddings.base")
+    return module, (module,)
 
 
 @contextmanager

