@@ -1,6 +1,7 @@
 # Sourced by the other scripts: makes .venv when it is missing or out of date, and activates it.
 #
-#   use_environment EXTRA    installs this project with one of its extras (demo, dev)
+#   use_environment EXTRA          installs this project with one of its extras (demo, dev)
+#   use_serve_environment WHEEL    makes .venv-serve, which has the serve extra of a wheel and nothing else
 #
 # PYTHON chooses the interpreter that makes .venv (3.11 or newer; default python3).
 # CONSTRAINTS chooses the constraints file (default constraints.txt), and with it the torch build.
@@ -30,4 +31,18 @@ use_environment() {
     fi
     export PATH="$PWD/.venv/bin:$PATH"
     export MLFLOW_DISABLE_TELEMETRY=true TOKENIZERS_PARALLELISM=false
+}
+
+use_serve_environment() {
+    local wheel=$1 python=.venv-serve/bin/python wanted
+    wanted="$(cksum < pyproject.toml)"
+    if ! grep -qsxF -e "$wanted" .venv-serve/.pairlock-installed; then
+        echo "Installing the serve extra into .venv-serve (once) ..." >&2
+        rm -rf .venv-serve
+        .venv/bin/python -m venv .venv-serve
+        "$python" -m pip install --quiet --disable-pip-version-check "$wheel[serve]"
+        echo "$wanted" > .venv-serve/.pairlock-installed
+    else
+        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
+    fi
 }

@@ -46,6 +46,9 @@ _PINNED = (
     "llama-index-embeddings-huggingface",
     "llama-index-embeddings-adapter",
 )
+"""Named one by one: whoever serves a package needs these of `pairlock[torch]`, and not the rest."""
+
+_PINNED_FOR_GRAPHS = ("onnxruntime", "tokenizers", "numpy")
 
 
 def requirements(manifest: Manifest | None = None) -> list[str]:
@@ -57,8 +60,11 @@ def requirements(manifest: Manifest | None = None) -> list[str]:
     They are listed, not inferred: MLflow's inference loads the model in a subprocess and finds
     whatever else happens to be imported.
     """
+    names: tuple[str, ...] = _PINNED
+    if manifest is not None and "onnx" in manifest.runtimes:
+        names += _PINNED_FOR_GRAPHS
     # a local label such as +cpu names a build that an index does not have
-    found = [f"{name}=={version(name).partition('+')[0]}" for name in _PINNED]
+    found = [f"{name}=={version(name).partition('+')[0]}" for name in names]
     adapter = None if manifest is None else manifest.adapter
     if isinstance(adapter, PeftFacts):
         found.append(f"peft=={version('peft')}")

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from threading import Thread
 from typing import Any
 
 from pairlock.catalog import Located
 from pairlock.config import Settings
-from pairlock.errors import ErrorKind, InvalidInputError, UnavailableError
+from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnavailableError
+from pairlock.installed import missing_of
 from pairlock.progress import Progress
 from pairlock.resolution import resolve
 from pairlock_flavors.proving import Proved, prove
@@ -74,34 +74,69 @@ def _opened(
     proved: Proved | None,
 ) -> Any:
     opening = import_module(module)
-    return opening.open_model(
-        located, settings=settings, wish=wish, progress=progress, proved=proved
+    try:
+        return opening.open_model(
+            located, settings=settings, wish=wish, progress=progress, proved=proved
+        )
+    except NotFoundError as error:
+        is_asked_for = (wish.runtime or settings.runtime) != "auto" or wish.dtype == "int8"
+        if error.kind is not ErrorKind.RUNTIME_MISSING or is_asked_for or is_installed("torch"):
+            raise
+        raise torch_alone_can(located.uri) from error
+
+
+def torch_alone_can(uri: str) -> UnavailableError:
+    """The error where a package has no graph, and torch is not installed."""
+    return UnavailableError(
+        f"{uri} holds no graph for the onnx runtime, and torch, which runs it, is not installed",
+        kind=ErrorKind.LIBRARY_MISSING,
+        checked="the runtimes that its manifest names, and those that are installed",
+        expected="one that is both",
+        found="the package is made for torch; onnx is installed",
+        done="nothing was loaded",
+        hint="pip install 'pairlock[torch]', or, where that is installed, make a graph with "
+        f"`pairlock compile {uri}`",
     )
+
+
+def runtime_name(wished: str | None, settings: Settings) -> str:
+    """The runtime that a load would use: `torch` or `onnx`.
+
+    Args:
+        wished: what the caller says; None for what the settings say.
+        settings: see there.
+
+    Raises:
+        InvalidInputError: there is no such runtime.
+        UnavailableError: it is not installed.
+    """
+    name = wished or settings.runtime
+    if name == "auto":
+        name = "torch" if is_installed("torch") or not is_installed("onnx") else "onnx"
+    if name not in RUNTIMES:
+        raise _unknown("runtime", name, ("auto", *RUNTIMES))
+    if not is_installed(name):
+        raise _not_installed(name)
+    return name
+
+
+def is_installed(runtime: str) -> bool:
+    """Whether everything is there that a runtime needs; nothing is imported."""
+    return not missing_of(RUNTIMES[runtime][1])
 
 
 def _runtime(wish: Wish, settings: Settings) -> tuple[str, tuple[str, ...]]:
     """The module that opens models in the wished runtime, and what may be imported beside."""
     if wish.interface not in INTERFACES:
         raise _unknown("interface", wish.interface, INTERFACES)
-    name = wish.runtime or settings.runtime
-    if name == "auto":
-        name = "torch" if _is_installed("torch") or not _is_installed("onnx") else "onnx"
-    if name not in RUNTIMES:
-        raise _unknown("runtime", name, ("auto", *RUNTIMES))
-    if not _is_installed(name):
-        raise _not_installed(name)
-    module, _ = RUNTIMES[name]
-    if name == "torch":
+    module, _ = RUNTIMES[runtime_name(wish.runtime, settings)]
+    if module == _TORCH:
         return module, (module,)
     # the lean runtime itself is imported in a moment; LlamaIndex is what takes the time
     return module, _LLAMA_INDEX if wish.interface == "llama_index" else ()
 
 
 _LLAMA_INDEX = ("llama_index.core.base.embeddings.base",)
-
-
-def _is_installed(runtime: str) -> bool:
-    return all(find_spec(package) is not None for package in RUNTIMES[runtime][1])
 
 
 @contextmanager
@@ -150,7 +185,7 @@ def _not_installed(runtime: str) -> UnavailableError:
         kind=ErrorKind.LIBRARY_MISSING,
         checked="installed packages",
         expected=", ".join(needed),
-        found="not " + ", ".join(name for name in needed if find_spec(name) is None),
+        found="not " + ", not ".join(missing_of(needed)),
         done="nothing was loaded",
         hint=f"pip install 'pairlock[{extra}]', or choose another runtime",
     )

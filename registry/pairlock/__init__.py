@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pairlock.catalog.runs import LoggedRun
     from pairlock.comparing.difference import Difference
     from pairlock.comparing.diffing import diff
+    from pairlock.compiling import CompiledVersion, compile_version
     from pairlock.encoder import Encoder
     from pairlock.errors import (
         AlreadyExistsError,
@@ -69,11 +70,13 @@ if TYPE_CHECKING:
     from pairlock.report.recording import log_audit
     from pairlock.standing.tracing import Lineage, lineage
     from pairlock.verification import Verification, verify
+    from pairlock.warming import Warmed, warm
 
 __all__ = [
     "AlreadyExistsError",
     "Audit",
     "Carried",
+    "CompiledVersion",
     "ConflictError",
     "Difference",
     "Encoder",
@@ -102,9 +105,11 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "Verification",
+    "Warmed",
     "adopt",
     "approve",
     "audit",
+    "compile_version",
     "demote",
     "diff",
     "evaluate",
@@ -129,9 +134,14 @@ __all__ = [
     "rollback",
     "send",
     "verify",
+    "warm",
 ]
 
 _ELSEWHERE = {
+    "CompiledVersion": "pairlock.compiling",
+    "Warmed": "pairlock.warming",
+    "compile_version": "pairlock.compiling",
+    "warm": "pairlock.warming",
     "Audit": "pairlock.auditing.result",
     "Carried": "pairlock.carrying",
     "Difference": "pairlock.comparing.difference",

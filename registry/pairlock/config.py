@@ -74,7 +74,11 @@ class Settings:
 
 
 def current_settings(
-    *, offline: bool | None = None, rehash: bool = False, allow: Iterable[str] = ()
+    *,
+    offline: bool | None = None,
+    rehash: bool = False,
+    allow: Iterable[str] = (),
+    in_place: bool = True,
 ) -> Settings:
     """The settings of the environment as it is now.
 
@@ -83,6 +87,7 @@ def current_settings(
         rehash: whether cached files are hashed again.
         allow: classes that may be run beside those that the environment allows, as
             `package.module:Class`.
+        in_place: whether what lies in a local folder is used there.
 
     Raises:
         InvalidInputError: a variable or an argument has a value that means nothing.
@@ -92,6 +97,7 @@ def current_settings(
         found,
         offline=found.offline if offline is None else offline,
         rehash=rehash or found.rehash,
+        in_place=in_place,
         allowed_classes=found.allowed_classes | _class_paths(allow, "the argument allow"),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -11,11 +12,13 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from pairlock._bridge import loading
 from pairlock.cache import CacheFolder
 from pairlock.cache.survey import Survey, survey
 from pairlock.catalog import reach_registry, sqlite_path, tracking_uri
 from pairlock.config import current_settings
 from pairlock.errors import PairlockError
+from pairlock.installed import SERVE_EXTRA, TORCH_EXTRA, is_installed
 from pairlock.references import without_credentials
 from pairlock.wording import counted
 
@@ -36,6 +39,7 @@ def diagnose() -> list[Fact]:
     """Look at this machine. Writes nothing but a file in the temporary folder, and removes it."""
     return [
         *_installed(),
+        *_runtimes(),
         *_devices(),
         *_registry(),
         *_cache(),
@@ -57,17 +61,72 @@ def _installed() -> list[Fact]:
     facts = [Fact(name="python", value=platform.python_version())]
     needed = [line for line in requires("pairlock") or [] if "extra ==" not in line]
     for line in ["pairlock", *needed]:
-        name = line.split(">")[0].split("=")[0].split("<")[0].split(";")[0].strip()
-        try:
-            facts.append(Fact(name=name, value=version(name)))
-        except PackageNotFoundError:
-            facts.append(
-                Fact(name=name, value="not installed", problem=f"run `pip install '{line}'`")
-            )
+        name = _distribution(line)
+        found = _version(name)
+        problem = "" if found else f"run `pip install '{line}'`"
+        facts.append(Fact(name=name, value=found or "not installed", problem=problem))
     return facts
 
 
+def _runtimes() -> list[Fact]:
+    """What the extras bring, and which runtime computes where nobody says."""
+    serve = _names_of(SERVE_EXTRA)
+    torch = [name for name in _names_of(TORCH_EXTRA) if name not in serve]
+    facts = [
+        _extra(SERVE_EXTRA, serve, is_there=is_installed("onnxruntime", "tokenizers")),
+        _extra(TORCH_EXTRA, torch, is_there=is_installed("torch", "sentence_transformers")),
+    ]
+    return [*facts, _runtime()]
+
+
+def _names_of(extra: str) -> list[str]:
+    lines = [line for line in requires("pairlock") or [] if _is_of(line, extra)]
+    return [name for name in map(_distribution, lines) if name != "pairlock"]
+
+
+def _extra(extra: str, names: list[str], *, is_there: bool) -> Fact:
+    name = f"pairlock[{extra}]"
+    if not is_there:
+        # some of it may be, for the sake of another distribution
+        return Fact(name=name, value="not installed")
+    found = [f"{one} {there}" for one in names if (there := _version(one))]
+    value = ", ".join(found) or "installed"
+    if missing := [one for one in names if not _version(one)]:
+        value += f"; without {', '.join(missing)}"
+    return Fact(name=name, value=value)
+
+
+def _runtime() -> Fact:
+    try:
+        settings = current_settings()
+        chosen = loading().runtime_name(None, settings)
+    except PairlockError as error:
+        return Fact(name="runtime", value="none", problem=f"{error.summary}; {error.hint}")
+    why = "PAIRLOCK_RUNTIME says so"
+    if settings.runtime == "auto":
+        why = "torch is installed" if chosen == "torch" else "torch is not installed"
+    return Fact(name="runtime", value=f"{chosen}: {why}")
+
+
+def _distribution(line: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", line)
+    return found[0] if found else line
+
+
+def _is_of(line: str, extra: str) -> bool:
+    return re.search(rf"extra == ['\"]{extra}['\"]", line) is not None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def _devices() -> list[Fact]:
+    if not is_installed("torch"):
+        return [Fact(name="devices", value="cpu; torch, which knows others, is not installed")]
     try:
         import torch
     except ImportError as error:
@@ -79,7 +138,11 @@ def _devices() -> list[Fact]:
 
 
 def _registry() -> list[Fact]:
-    uri = tracking_uri()
+    try:
+        uri = tracking_uri()
+    except PairlockError as error:
+        problem = f"{error.found}; {error.hint}"
+        return [Fact(name="registry", value="unknown", problem=problem)]
     facts = [Fact(name="registry", value=without_credentials(uri))]
     path = sqlite_path(uri)
     if path is not None and not path.exists():
@@ -136,6 +199,8 @@ def _cache_folder(root: Path, found: Survey) -> Fact:
 
 
 def _hub_cache() -> Fact:
+    if not is_installed("huggingface_hub"):
+        return Fact(name="hub cache", value="not used: huggingface-hub is not installed")
     from huggingface_hub.constants import HF_HUB_CACHE
 
     path = Path(HF_HUB_CACHE)

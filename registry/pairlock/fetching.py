@@ -30,7 +30,6 @@ from pairlock.errors import ErrorKind, Finding, IntegrityError, StorageError
 from pairlock.hashing import ProvedFiles, prove_files
 from pairlock.progress import Progress
 from pairlock.stores import LocalStore, Store
-from pairlock.transfer import Wanted, download
 
 _ROUNDS = 10
 """How often a view is begun anew when something else removes or replaces what it is made of. On a
@@ -183,6 +182,8 @@ def fetch_unknown(
         aside.mkdir()
     try:
         sinks = [_Unknown(folder, aside, path, entries[path].size_bytes) for path in paths]
+        from pairlock.transfer import Wanted, download
+
         wanted = [Wanted(path=sink.record.path, sink=sink) for sink in sinks]
         with progress.step("fetch", sum(sink.record.size_bytes for sink in sinks)) as advance:
             download(store, wanted, on_bytes=advance)
@@ -275,6 +276,8 @@ def _round(
         # one by one, so that those that were opened are closed when a later one cannot be
         arrivals.extend(Arrival(folder, record) for record in records)
         total = sum(arrival.record.size_bytes - arrival.start for arrival in arrivals)
+        from pairlock.transfer import Wanted, download
+
         wanted = [Wanted(path=source.path_of(a.record.path), sink=a) for a in arrivals]
         here = sum(arrival.start for arrival in arrivals)
         name = f"fetch ({here:,} bytes are here)" if here else "fetch"

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 def collector_off() -> Iterator[None]:
     """Let nothing be collected meanwhile; what is no longer referred to goes as ever.
 
-    Of two that overlap in one process the first one's end ends both.
+    What was made counts as old afterwards, so that no young collection goes through all of it. Of
+    two that overlap in one process the first one's end ends both.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -19,4 +20,19 @@ def collector_off() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            if gc.get_freeze_count() == 0:  # else somebody wants something to stay frozen
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
+
+
+@contextmanager
+def collector_on() -> Iterator[None]:
+    """Let garbage be collected for a while within `collector_off`, for work that makes some."""
+    was_enabled = gc.isenabled()
+    gc.enable()
+    try:
+        yield
+    finally:
+        if not was_enabled:
+            gc.disable()

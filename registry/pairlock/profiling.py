@@ -143,6 +143,7 @@ def profile(
         InvalidInputError: an argument cannot be.
         IntegrityError: the version is not what was approved, also by the vectors that it gives on
             the device, where a load compares them.
+        UnavailableError: torch is not installed.
         PairlockError: every other reason not to load.
     """
     if texts is not None and texts < 1:
@@ -156,11 +157,12 @@ def profile(
             hint="leave it out for two batches",
         )
     settings = current_settings(offline=offline)
+    meter, opener = measuring(), flavor()
     located = resolve(uri, settings)
     package = open_package(located, settings=settings, progress=progress)
-    embedding = flavor().load_model(
+    embedding = opener.load_model(
         located.uri,
-        runtime="torch",  # the figures are of torch's devices and dtypes
+        runtime="torch",  # devices and dtypes are torch's
         device=device,
         dtype=dtype,
         base=base,
@@ -170,7 +172,7 @@ def profile(
         progress=progress,
     )
     with progress.step("measure"):
-        found = measuring().measure(embedding, package.manifest, package.root, texts=texts)
+        found = meter.measure(embedding, package.manifest, package.root, texts=texts)
     package.proved.check_unchanged()  # the golden vectors were read after the proof
     proof = receipt(embedding)
     taken = Profile(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,14 +51,16 @@ def staged(target: Path) -> Iterator[Path]:
         OSError: the folder cannot be made or renamed.
     """
     require_free(target)
-    folder = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    folder = target.with_name(f".{target.name}.{os.urandom(16).hex()}.partial")
     try:
         folder.mkdir(parents=True)
         yield folder
         # rename replaces an empty folder and nothing else
         folder.rename(target)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(folder, ignore_errors=True)
 
 
 def require_absent(target: Path) -> None:
@@ -92,7 +92,7 @@ def write_whole(target: Path, content: bytes, *, replace: bool) -> None:
             return
         if replace:
             target = target.resolve()  # a link goes on leading there
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        aside = target.with_name(f".{target.name}.{os.urandom(16).hex()}.partial")
         try:
             with aside.open("xb") as stream:
                 stream.write(content)

@@ -35,6 +35,7 @@ def summary_rows(manifest: Manifest, digest: str) -> list[tuple[str, str]]:
         ("max tokens", str(encode.max_seq_length or "no limit")),
         ("query instruction", repr(encode.query_instruction)),
         ("text instruction", repr(encode.text_instruction)),
+        ("runtimes", ", ".join(manifest.runtimes)),
         ("dtype", manifest.devices.dtype),
         ("devices", " > ".join(manifest.devices.order)),
         ("least memory", _memory(manifest.devices)),

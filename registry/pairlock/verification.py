@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pairlock._bridge import lean_runtime, runtime
+from pairlock._bridge import proving
 from pairlock.bases import Base, examine_base
 from pairlock.config import Settings, current_settings
-from pairlock.errors import Finding, IntegrityError
+from pairlock.errors import ErrorKind, Finding, FormatError, IntegrityError
 from pairlock.manifest import BasePin
 from pairlock.packages import Package, examine_package
 from pairlock.progress import SILENT, Progress
 from pairlock.resolution import resolve
 from pairlock.wording import counted
+
+GOLDEN, GRAPH = "golden vectors", "graph"
+"""The checks of what a version computes: by the runtime that a load takes, and by its graph beside
+that."""
 
 
 class Outcome(StrEnum):
@@ -80,7 +84,8 @@ def verify(
     Args:
         uri: as `pairlock.load`.
         base: as `pairlock.load`.
-        golden: whether to recompute the golden vectors in float32 on the CPU.
+        golden: whether to recompute the golden vectors in float32 on the CPU: by the runtime that a
+            load takes, and where that is torch, by the package's graph as well.
         expected_digest: as `pairlock.load`.
         allow: as `pairlock.load`.
         offline: as `pairlock.load`.
@@ -117,11 +122,11 @@ def verify(
             _result("base", findings, f"{place}: {counted(len(pin.files), 'file')}, as pinned")
         )
     if not golden:
-        checks.append(_skipped("not asked for"))
+        checks.append(_skipped(GOLDEN, "not asked for"))
     elif any(check.outcome is Outcome.FAILED for check in checks):
-        checks.append(_skipped("the bytes are wrong, so nothing was loaded"))
+        checks.append(_skipped(GOLDEN, "the bytes are wrong, so nothing was loaded"))
     else:
-        checks.append(_golden(package, found_base, settings, progress))
+        checks += _computed(package, found_base, settings, progress)
     return Verification(
         requested=uri,
         uri=located.uri,
@@ -142,17 +147,44 @@ def _examine_base(
         return None, error.findings
 
 
-def _golden(
+def _computed(
     package: Package, base: Base | None, settings: Settings, progress: Progress
+) -> list[CheckResult]:
+    """What the version computes: in the runtime that a load takes, and by its graph."""
+    runtime = proving().golden_runtime(settings)
+    checks = [_golden(GOLDEN, runtime, package, base, settings, progress)]
+    if runtime != "torch" or "onnx" not in package.manifest.runtimes:
+        return checks
+    if missing := proving().missing_for_graphs():
+        return [*checks, _skipped(GRAPH, f"{', '.join(missing)} not installed")]
+    try:
+        checks.append(_golden(GRAPH, "onnx", package, base, settings, progress))
+    except FormatError as error:
+        if error.kind is not ErrorKind.FORMAT_TOO_NEW:
+            raise
+        checks.append(_skipped(GRAPH, error.summary))  # torch runs the version all the same
+    return checks
+
+
+def _golden(
+    name: str,
+    runtime: str,
+    package: Package,
+    base: Base | None,
+    settings: Settings,
+    progress: Progress,
 ) -> CheckResult:
-    with progress.step("golden vectors"):
+    with progress.step(name):
         try:
-            result = runtime().golden_result(package, base, settings)
-            lean = _lean_result(package, base)
+            result = proving().golden_result(
+                package, base, settings, runtime=runtime, progress=progress
+            )
             package.proved.check_unchanged()
             if base is not None:
                 base.proved.check_unchanged()
-        except IntegrityError as error:
+        except (IntegrityError, FormatError) as error:
+            if isinstance(error, FormatError) and error.kind is not ErrorKind.RUNTIME_INVALID:
+                raise
             findings = error.findings or (
                 Finding(
                     kind=error.kind,
@@ -161,24 +193,14 @@ def _golden(
                     found=error.found,
                 ),
             )
-            return _result("golden vectors", findings, error.summary)
-    figures = {name: deviation.to_dict() for name, deviation in result.deviations.items()}
+            return _result(name, findings, error.summary)
+    figures = {role: deviation.to_dict() for role, deviation in result.deviations.items()}
     texts = package.manifest.golden.texts
+    by = ", by onnxruntime" if runtime == "onnx" else ""
     detail = (
-        f"{counted(texts, 'text')}, float32 on the CPU, 1 - cosine at most {result.worst():.1e}"
+        f"{counted(texts, 'text')}, float32 on the CPU{by}, 1 - cosine at most {result.worst():.1e}"
     )
-    findings = result.findings
-    if lean is not None:
-        detail += f"; by onnxruntime at most {lean.worst():.1e}"
-        findings += tuple(replace(one, place=f"onnxruntime: {one.place}") for one in lean.findings)
-    return _result("golden vectors", findings, detail, figures)
-
-
-def _lean_result(package: Package, base: Base | None) -> Any | None:
-    """The same by the package's graph, which is what it computes without torch."""
-    if "onnx" not in package.manifest.runtimes or (lean := lean_runtime()) is None:
-        return None
-    return lean.golden_result(package, base)
+    return _result(name, result.findings, detail, figures)
 
 
 def _result(
@@ -193,5 +215,5 @@ def _result(
     )
 
 
-def _skipped(why: str) -> CheckResult:
-    return CheckResult(name="golden vectors", outcome=Outcome.SKIPPED, detail=why)
+def _skipped(name: str, why: str) -> CheckResult:
+    return CheckResult(name=name, outcome=Outcome.SKIPPED, detail=why)

@@ -2,11 +2,12 @@
 
 Sides, in turn in one process, on a synthetic registry (`synthetic_registry.py`), on its sqlite file
 and through a real `mlflow server` in front of it: MLflow's `search_model_versions` over all pages;
-the first inventory with an empty cache; a second one; one after 10 changes. The bars: the first at
-most 3 times the listing, the last at most 0.2 of the first, 300 MB above idle. `--deep` compares
-hashing with as many `sha256sum`. `--plot` also measures
-registries of a tenth, of three and of six tenths of the size on sqlite, and draws how the processor
-time grows: what a disk needs for a million files depends on what else it has to do.
+the first inventory with an empty cache; a second one; one after 10 changes; and `pairlock.audit`,
+which also judges, with an empty cache and after 10 changes. The bars for the inventory: the first
+at most 3 times the listing, that after changes at most 0.2 of the first, 300 MB above idle.
+`--deep` compares hashing with as many `sha256sum`. `--plot` also measures registries of a tenth, of
+three and of six tenths of the size on sqlite, and draws how the processor time grows: what a disk
+needs for a million files depends on what else it has to do.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from mlflow import MlflowClient
 from plot import write_lines
 from synthetic_registry import make_registry
 
+import pairlock
 from pairlock.inventory import take
 from support.servers import start_mlflow
 
 LISTING, FIRST, SECOND, CHANGED = "MLflow's listing", "first", "second", "after 10 changes"
+AUDIT, AUDIT_CHANGED = "whole audit, first", "whole audit, after 10 changes"
 
 MEMORY = """
 import sys, mlflow
@@ -109,20 +112,22 @@ def _sides(
     client = MlflowClient(uri, uri)
     fresh = itertools.count()
 
-    def first() -> float:
+    def first(act: Callable[[], object]) -> float:
         shutil.rmtree(os.environ["PAIRLOCK_CACHE"], ignore_errors=True)
-        return clock(take)
+        return clock(act)
 
-    def changed() -> float:
+    def changed(act: Callable[[], object]) -> float:
         _change(client, folder, next(fresh))
-        return clock(take)
+        return clock(act)
 
     return interleave(
         {
             LISTING: lambda: clock(lambda: _list(client)),
-            FIRST: first,
+            FIRST: lambda: first(take),
             SECOND: lambda: clock(take),
-            CHANGED: changed,
+            CHANGED: lambda: changed(take),
+            AUDIT: lambda: first(pairlock.audit),
+            AUDIT_CHANGED: lambda: changed(pairlock.audit),
         },
         rounds,
     )
@@ -155,8 +160,9 @@ def _change(client: MlflowClient, folder: Path, turn: int) -> None:
 
 def _tell(title: str, seconds: dict[str, list[float]]) -> None:
     report(title, seconds, LISTING)
-    first, after = (statistics.median(seconds[name]) for name in (FIRST, CHANGED))
-    print(f"{CHANGED} beside the first: {after / first:.3f}", flush=True)
+    for before, after in ((FIRST, CHANGED), (AUDIT, AUDIT_CHANGED)):
+        ratio = statistics.median(seconds[after]) / statistics.median(seconds[before])
+        print(f"{after} beside the first: {ratio:.3f}", flush=True)
 
 
 def _tell_memory(uri: str) -> None:

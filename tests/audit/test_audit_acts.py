@@ -34,6 +34,7 @@ from pairlock.packages import read_package_manifest
 from pairlock.promotion.facts.opened import open_model
 from pairlock.resolution import resolve
 from support.forgery import forge
+from support.golden import stored_vectors
 from support.inventories import (
     adapter,
     full,
@@ -317,7 +318,7 @@ def test_golden_vectors_are_recomputed_once_for_each_package(
 ) -> None:
     """Other vectors are found; one package is loaded once, from a copy that is whole."""
     package = own.folder_of("models:/base/1")
-    vectors = safetensors.numpy.load((package / "payload/golden.safetensors").read_bytes())
+    vectors = stored_vectors(package)
     vectors["query"] = np.roll(vectors["query"], 1, axis=0)
     files = {"golden.safetensors": safetensors.numpy.save(vectors)}
     wrong = registered(own, "wrong", Path(forge(package, tmp_path / "wrong", files)))
@@ -396,7 +397,7 @@ def test_what_was_computed_is_said_of_the_package_that_was_loaded(own: Registry)
 def test_vectors_that_differ_are_said_of_every_version(own: Registry, tmp_path: Path) -> None:
     """Versions may share a package: it is loaded once, and each of them is named."""
     package = own.folder_of("models:/support/1")
-    vectors = safetensors.numpy.load((package / "payload/golden.safetensors").read_bytes())
+    vectors = stored_vectors(package)
     vectors["query"] = np.roll(vectors["query"], 1, axis=0)
     files = {"golden.safetensors": safetensors.numpy.save(vectors)}
     other = registered(own, "differs", Path(forge(package, tmp_path / "differs", files)))

@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from pathlib import Path
@@ -21,7 +23,7 @@ import pairlock
 from pairlock.auditing.codes import Code
 from pairlock.auditing.rules import BasePlace, Known, judge
 from pairlock.auditing.rules.bases import ORIGIN_TAGS
-from pairlock.inventory import Inventory, VersionFacts
+from pairlock.inventory import Inventory, VersionFacts, packages
 from support.inventories import (
     LIBRARIES,
     adapter,
@@ -43,6 +45,7 @@ from synthetic_registry import make_registry
 
 VERSIONS = 6
 PATIENCE = 60.0
+NOBODY = 65534
 
 
 @dataclass
@@ -212,3 +215,58 @@ def test_what_is_wrong_is_said_of_a_part_too() -> None:
     )
     (one,) = judge(found, Known(installed=LIBRARIES))
     assert one.code is Code.BASE_MOVED
+
+
+@contextmanager
+def unwritable(folder: Path) -> Iterator[None]:
+    """This process can read everything in a folder, and write nothing there."""
+    user = os.geteuid()
+    paths = [folder, *folder.rglob("*")]
+    modes = [path.stat().st_mode for path in paths]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if user == 0:  # who may write everywhere
+        os.seteuid(NOBODY)
+    try:
+        with pytest.raises(PermissionError):
+            (folder / "new").touch()
+        yield
+    finally:
+        os.seteuid(user)
+        for path, mode in zip(paths, modes, strict=True):
+            path.chmod(mode)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that any user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="pairlock-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_a_cache_that_cannot_be_written_to(
+    reachable: Path, is_warm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit reads what it remembers, finds what it finds with none, and keeps nothing."""
+    monkeypatch.setattr(packages, "_JUST_NOW_NS", -1)
+    cache = reachable / "cache"
+    cache.mkdir()
+    with active(make_registry(reachable / "registry", VERSIONS)):
+        monkeypatch.setenv("PAIRLOCK_CACHE", str(reachable / "other"))
+        pairlock.audit()  # nothing is imported or opened later
+        monkeypatch.setenv("PAIRLOCK_CACHE", str(cache))
+        if is_warm:
+            pairlock.audit()
+        damaged = next((reachable / "registry/mlruns/0/models").iterdir())
+        (damaged / "artifacts/payload/golden.json").write_text("other")
+        before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+        with unwritable(cache):
+            found = pairlock.audit()
+        after = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+        assert found.complete and any(one.severity == "error" for one in found.findings)
+        assert found.findings == pairlock.audit(remembered=False).findings
+    assert after == before
+    assert bool(before) is is_warm

@@ -1011,3 +1011,14 @@ def test_a_base_that_vanishes_is_missed_by_each_adapter_on_it(
         for v in found.versions()
         if v.package and v.package.base and v.package.base.uri == gone.uri
     }
+
+
+def test_an_entry_of_a_newer_release_is_not_brought_back_from_a_backup() -> None:
+    """Who meets with one is told to use a release that reads it; its file is as it should be."""
+    newer = wrong(ErrorKind.FORMAT_TOO_NEW, "entries/000000000000.json")
+    found = with_ledger(aliases(production=3), "support", findings=(newer,))
+
+    (finding,) = (one for one in judge(found, KNOWN) if one.code is C.LEDGER_BROKEN)
+
+    assert "pip install --upgrade pairlock" in finding.todo
+    assert "backup" not in finding.todo

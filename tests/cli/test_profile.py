@@ -22,6 +22,7 @@ from pairlock.cli.app import app
 from pairlock.digests import record_file
 from pairlock.errors import ErrorKind, InvalidInputError, UnavailableError
 from pairlock.profiling import PROFILE_TAG, stored_profiles
+from support.golden import stored_vectors
 from support.registries import active
 
 MakeFolder = Callable[[str], Path]
@@ -134,7 +135,7 @@ def forged(folder: Path, copy: Path) -> Path:
     """A package whose golden vectors are those of another model, whole in itself."""
     shutil.copytree(folder, copy)
     path = copy / "payload" / "golden.safetensors"
-    vectors = safetensors.numpy.load(path.read_bytes())
+    vectors = stored_vectors(copy)
     turned = {name: np.ascontiguousarray(array[:, ::-1]) for name, array in vectors.items()}
     path.write_bytes(safetensors.numpy.save(turned))
     manifest = json.loads((copy / "pairlock.json").read_bytes())

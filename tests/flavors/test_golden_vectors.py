@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import torch
 from sentence_transformers import SentenceTransformer
 
@@ -30,6 +29,7 @@ from pairlock_flavors.torch_runtime.assemble import Identity, Parts, Placement, 
 from pairlock_flavors.torch_runtime.embeddings.adapter_embedding import AdapterEmbedding
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
 from support.adapters import ADAPTERS, computed
+from support.golden import stored_vectors
 from support.vectors import one_minus_cosine
 
 Change = Callable[[pytest.MonkeyPatch], None]
@@ -38,7 +38,7 @@ Change = Callable[[pytest.MonkeyPatch], None]
 def recorded(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     """The golden texts and vectors of a package."""
     texts = json.loads((folder / "payload" / "golden.json").read_bytes())["texts"]
-    return texts, safetensors.numpy.load((folder / "payload" / "golden.safetensors").read_bytes())
+    return texts, stored_vectors(folder)
 
 
 def opened(uri: str, dtype: str) -> tuple[Package, PackageEmbedding]:

@@ -39,6 +39,7 @@ from pairlock_flavors.torch_runtime.adapters.peft import put_peft
 from pairlock_flavors.torch_runtime.models.residents import ModelKey, ResidentModel
 from support import acme
 from support.forgery import Change, forge
+from support.golden import stored_vectors
 from support.models import TEXTS, tokenizer
 from support.modules import transformer
 from support.peft_adapters import METHODS, save, trained
@@ -620,8 +621,7 @@ def test_golden_vectors_that_are_no_numbers_prove_nothing(
     value: float, name: str, forged: Forge, packages: dict[str, Path]
 ) -> None:
     """NaN compares to nothing: recorded by hand, it must not count as equal."""
-    content = (packages[name] / "payload/golden.safetensors").read_bytes()
-    vectors = safetensors.numpy.load(content)
+    vectors = stored_vectors(packages[name])
     for array in vectors.values():
         array[0, 0] = value
     uri = forged(name, {"golden.safetensors": safetensors.numpy.save(vectors)})
@@ -648,8 +648,7 @@ def test_golden_vectors_of_another_shape_are_refused(
     change: Callable[[Any], Any], forged: Forge, packages: dict[str, Path]
 ) -> None:
     """An adapter that runs code is proved at every load, and needs all it is proved by."""
-    content = (packages["gated"] / "payload/golden.safetensors").read_bytes()
-    vectors = safetensors.numpy.load(content)
+    vectors = stored_vectors(packages["gated"])
     change(vectors)
     kept = {name: np.ascontiguousarray(array) for name, array in vectors.items()}
     uri = forged("gated", {"golden.safetensors": safetensors.numpy.save(kept)})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ import mlflow
 import pytest
 
 import pairlock
-from pairlock.catalog import DIGEST_TAG, HEAD_TAG, LEDGER_TAG, locate
+from pairlock.catalog import DIGEST_TAG, HEAD_TAG, LEDGER_TAG, grouped, locate
 from pairlock.errors import ErrorKind, UnavailableError
-from pairlock.inventory import Inventory, PackageState, VersionFacts, remembered, take
+from pairlock.inventory import Inventory, PackageState, VersionFacts, ahead, remembered, take
 from pairlock.inventory import packages as looking
 from pairlock.inventory import taking as taking_module
 from pairlock.ledger import Ledger
@@ -66,17 +68,23 @@ def copy(stock: Registry, tmp_path: Path) -> Iterator[Registry]:
         yield made
 
 
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are remembered however young they are."""
+@pytest.fixture(params=["in-turn", "ahead"])
+def settled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are remembered however young they are; and are looked at in their turn, as is done
+    where there are few, or by a process that has begun before."""
     monkeypatch.setattr(looking, "_JUST_NOW_NS", -1)
+    monkeypatch.setattr(ahead, "_CORES", 2)
+    monkeypatch.setattr(ahead, "_WORTH_BYTES", 0 if request.param == "ahead" else 1 << 40)
 
 
-@pytest.fixture(params=["tables", "pages"])
+@pytest.fixture(params=["tables", "rows", "pages"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of listing: a database's tables, and the pages that a server gives."""
+    """Every way of listing: a database's tables, in texts where sqlite makes them or row by row,
+    and the pages that a server gives."""
     if request.param == "pages":
         by_pages(monkeypatch)
+    if request.param == "rows":
+        monkeypatch.setattr(grouped, "is_possible", lambda _: False)
     return str(request.param)
 
 
@@ -165,6 +173,40 @@ def test_facts_are_those_of_the_manifest(copy: Registry, way: str) -> None:
     assert found["models:/it's/1"].package_state is PackageState.FOREIGN
     assert "model.pkl" in found["models:/it's/1"].other_files
     assert not any(facts.findings for facts in found.values())
+
+
+def test_tags_hold_any_text(copy: Registry, way: str) -> None:
+    """Whatever a tag says, and however its key goes on, is read as it was written."""
+    texts = {
+        "pairlock.quotes": """a "b" 'c' \\ [1, {}] ,""",
+        "pairlock.lines": "1\n2\r\n3\t\x01\x1f\x7f\u2028",
+        "pairlock.letters": "ä 中 \U0001f600 %_",
+        "pairlock.'\"_%": "null",
+    }
+    for key, text in texts.items():
+        insert_tag(copy, "base", key, text)
+    insert_tag(copy, "base", "pairlock.none", None)
+    insert_tag(copy, "base", "note", "not one of ours")
+    insert_tag(copy, "base", "pairlock", "nor this")
+    before = dict(copy.client.get_model_version("adapter", "1").tags)
+
+    found = facts_of(take())
+
+    own = {key for key in found["models:/base/1"].tags if key not in before}
+    if way != "pages":  # MLflow's client has another idea of no text
+        assert found["models:/base/1"].tags["pairlock.none"] == ""
+    assert own == {*texts, "pairlock.none"}
+    assert {key: found["models:/base/1"].tags[key] for key in texts} == texts
+    assert found["models:/adapter/1"].tags == before
+
+
+def insert_tag(registry: Registry, name: str, key: str, text: str | None) -> None:
+    """Write a tag of a first version into the table: MLflow's client refuses some keys."""
+    with closing(sqlite3.connect(registry.folder / "mlflow.db")) as database, database:
+        database.execute(
+            "INSERT INTO model_version_tags (name, version, key, value) VALUES (?, 1, ?, ?)",
+            (name, key, text),
+        )
 
 
 def test_named_models_only(copy: Registry, way: str) -> None:

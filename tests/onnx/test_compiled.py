@@ -23,7 +23,7 @@ from pairlock.manifest.compiled import (
     read_compiled,
     write_compiled,
 )
-from pairlock.manifest.format import MAX_GRAPH_BYTES
+from pairlock.manifest.format import MAX_GRAPH_BYTES, STORED_WEIGHTS
 
 SOURCE = TensorPlace(Place.MODEL, "model.safetensors", "layer.0.weight")
 ADDED = LowRank(
@@ -36,7 +36,6 @@ WHOLE = Compiled(
     precision="float32",
     inputs=("input_ids", "attention_mask"),
     graph_bytes=100,
-    stored_bytes=0,
     tokenizer=TokenizerFacts(
         file=FilePlace(Place.RUNTIME, "tokenizer.json"), max_tokens=None, cut_side="left",
         pad_id=0, pad_token="[PAD]", pad_type_id=0, pad_side="left",
@@ -112,7 +111,6 @@ def test_anything_else_is_an_error_of_ours(content: bytes) -> None:
         (("graph_bytes",), 0),
         (("graph_bytes",), MAX_GRAPH_BYTES + 1),
         (("graph_bytes",), 1.5),
-        (("stored_bytes",), -1),
         (("tokenizer",), None),
         (("tokenizer", "place"), "hub"),
         (("tokenizer", "path"), "../tokenizer.json"),
@@ -182,7 +180,10 @@ def test_the_files_that_it_needs_are_named() -> None:
     assert WHOLE.file_names == ("graph.onnx.gz", "tokenizer.json")
     other = replace(WHOLE.tokenizer, file=FilePlace(Place.MODEL, "tokenizer.json"))
     assert replace(WHOLE, tokenizer=other).file_names == ("graph.onnx.gz",)
-    assert "weights.bin" in replace(WHOLE, stored_bytes=1).file_names
+    stored = DerivedTensor(
+        name="w", source=TensorPlace(Place.RUNTIME, STORED_WEIGHTS, "w"), added=None
+    )
+    assert STORED_WEIGHTS in replace(WHOLE, derived=(stored,)).file_names
 
 
 def test_the_bare_weights_are_without_the_adapter() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairlock.catalog.registry import local_path
+from pairlock.catalog.in_use import local_path
 
 
 @given(st.text(alphabet="/.a: ~%\n\té", max_size=12))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from pairlock.garbage import collector_off
+from pairlock.garbage import collector_off, collector_on
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +32,33 @@ def test_the_collector_is_as_it_was(was_enabled: bool) -> None:
         raise ValueError("work")
 
     assert gc.isenabled() is was_enabled
+
+
+def test_work_that_makes_garbage_has_the_collector() -> None:
+    """It is on for a part of the work, and off for what follows."""
+    with collector_off():
+        with collector_on():
+            assert gc.isenabled()
+        assert not gc.isenabled()
+    with collector_on():
+        assert gc.isenabled()
+    assert gc.isenabled()
+
+
+OLD = """
+import gc
+from pairlock.garbage import collector_off
+with collector_off():
+    made = [[]]
+assert any(one is made for one in gc.get_objects(generation=2))
+gc.freeze()
+frozen = gc.get_freeze_count()
+with collector_off():
+    pass
+assert gc.get_freeze_count() == frozen > 0
+"""
+
+
+def test_what_was_made_is_old() -> None:
+    """No young collection goes through what stays; and what others froze stays frozen."""
+    subprocess.run([sys.executable, "-c", OLD], check=True)

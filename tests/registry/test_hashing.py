@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pairlock import hashing
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, Finding, IntegrityError, PairlockError, StorageError
 from pairlock.hashing import ProvedFiles, prove_files
@@ -23,6 +26,16 @@ CONTENTS = {
     "payload/model/weights": b"weights of the model" * 1000,
 }
 WEIGHTS = "payload/model/weights"
+
+
+@pytest.fixture(params=["one thread", "three threads"], autouse=True)
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Everything holds with one thread and with several, which large files get."""
+    several: bool = request.param == "three threads"
+    if several:
+        monkeypatch.setattr(hashing, "LARGE_BYTES", 0)
+        monkeypatch.setattr(hashing, "_cores", lambda: 3)
+    return several
 
 
 def records() -> list[FileRecord]:
@@ -217,6 +230,52 @@ def test_progress_is_told_every_byte(package: Path) -> None:
     prove_files(store, records(), store.entries("payload"), progress=Watching())
     assert totals == [sum(heard)]
     assert sum(heard) == sum(len(content) for content in CONTENTS.values())
+
+
+def test_large_files_are_hashed_side_by_side(package: Path, threads: bool) -> None:
+    """Where several cores and several large files are, they wait for each other in no order."""
+    meeting = threading.Barrier(3 if threads else 1, timeout=10)
+    seen: list[str] = []
+
+    class Watching:
+        @contextmanager
+        def step(self, name: str, total_bytes: int | None = None):
+            yield lambda count: seen.append(threading.current_thread().name)
+
+    hash_file = hashing.hash_file
+
+    def meet(path: Path, **named: Any) -> str:
+        meeting.wait()
+        return hash_file(path, **named)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(hashing, "hash_file", meet)
+        store = LocalStore(package)
+        findings, _ = prove_files(store, records(), store.entries("payload"), progress=Watching())
+    assert findings == ()
+    assert len(set(seen)) == (2 if threads else 1)  # an empty file is nothing to tell of
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_what_whoever_watches_raises_ends_the_work(
+    package: Path, stop: type[BaseException]
+) -> None:
+    """An error from the progress, in whichever thread, reaches the caller as it is."""
+    error = stop()
+
+    class Refusing:
+        @contextmanager
+        def step(self, name: str, total_bytes: int | None = None):
+            def refuse(_count: int) -> None:
+                raise error
+
+            yield refuse
+
+    store = LocalStore(package)
+    with pytest.raises(stop) as caught:
+        prove_files(store, records(), store.entries("payload"), progress=Refusing())
+    assert caught.value is error
+    assert not [one for one in threading.enumerate() if one.name.startswith("pairlock-hash")]
 
 
 # --- after the proof

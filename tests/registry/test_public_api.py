@@ -58,6 +58,7 @@ def test_all_lists_what_is_public() -> None:
         "AlreadyExistsError",
         "Audit",
         "Carried",
+        "CompiledVersion",
         "ConflictError",
         "Difference",
         "Encoder",
@@ -86,9 +87,11 @@ def test_all_lists_what_is_public() -> None:
         "UnavailableError",
         "UnsupportedError",
         "Verification",
+        "Warmed",
         "adopt",
         "approve",
         "audit",
+        "compile_version",
         "demote",
         "diff",
         "evaluate",
@@ -113,6 +116,7 @@ def test_all_lists_what_is_public() -> None:
         "rollback",
         "send",
         "verify",
+        "warm",
     ]
     assert len(set(pairlock.__all__)) == len(pairlock.__all__)
 

@@ -19,6 +19,7 @@ from pairlock.progress import SILENT
 from pairlock.stores import Store, body
 from pairlock.stores import proxy as proxy_module
 from pairlock.stores.opening import open_store
+from pairlock.without_mlflow import OnlyMlflowError
 from support.proxy import Action, Fault, FaultProxy
 from support.registries import active
 from support.remote import (
@@ -50,6 +51,17 @@ def front(registry_template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     with FaultProxy(shared_server(registry_template).uri) as made, active(made.endpoint):
         yield made
+
+
+@pytest.fixture(params=["directly", "through MLflow"], autouse=True)
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything holds whether Pairlock asks, or MLflow's client where only that would do."""
+
+    def refuse(_uri: str) -> None:
+        raise OnlyMlflowError("a test")
+
+    if request.param == "through MLflow":
+        monkeypatch.setattr(proxy_module, "server", refuse)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from pairlock.manifest.format import (
     ADAPTER_FOLDER,
     ADAPTER_WEIGHTS,
     GRAPH_NAME,
-    MODEL_FOLDER,
     RUNTIME_DOCUMENT,
 )
 from pairlock_flavors.onnx_runtime.layers import Layer
@@ -158,7 +157,7 @@ def _session(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) 
     derived = compiled.bare_derived if bare else compiled.derived
     key = SessionKey(
         tree_digest=parts.model_digest,
-        runtime_digest=digest_bytes(packed + _origin(derived, parts.manifest)),
+        runtime_digest=digest_bytes(packed + _origin(derived, parts)),
         threads=thread_count(),
     )
 
@@ -177,17 +176,19 @@ def _session(parts: GraphParts, compiled: Compiled, *, alone: bool, bare: bool) 
     return make() if alone else shared(key, make)
 
 
-def _origin(derived: tuple[DerivedTensor, ...], manifest: Manifest) -> bytes:
+def _origin(derived: tuple[DerivedTensor, ...], parts: GraphParts) -> bytes:
     """What weights are made of beside the model's files, in a few bytes."""
     if not derived:
         return b""
     places = {part.place for tensor in derived for part in tensor.parts}
-    own = [
-        record
-        for record in manifest.files
-        if places != {Place.MODEL} and not record.path.startswith(f"{MODEL_FOLDER}/")
-    ]
-    return repr(derived).encode() + tree_digest(own).encode()
+    found = repr(derived)
+    if Place.ADAPTER in places:
+        records = parts.manifest.files
+        found += tree_digest([one for one in records if one.path.startswith(f"{ADAPTER_FOLDER}/")])
+    if Place.RUNTIME in places:
+        # a folder of the cache, which holds one content for good
+        found += str(parts.runtime_folder)
+    return found.encode()
 
 
 def _wrong(checked: str, expected: str, found: str) -> IntegrityError:

@@ -7,12 +7,10 @@ brought into the cache first, also what lies in a local folder.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairlock.bases import Base
 from pairlock.catalog import Located
 from pairlock.config import Settings
 from pairlock.encoder import Encoder
@@ -25,13 +23,15 @@ from pairlock.errors import (
     StorageError,
     UnavailableError,
 )
+from pairlock.graphs import FoundGraph, find_graph
 from pairlock.hashing import ProvedFiles
 from pairlock.manifest import LayerFacts, Manifest
+from pairlock.manifest.compiled import PRECISIONS
 from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_FOLDER
 from pairlock.packages import Package
 from pairlock.progress import Progress
 from pairlock.receipts import Check, Receipt
-from pairlock_flavors.golden_vectors import GoldenResult, check_adapter, check_golden
+from pairlock_flavors.golden_vectors import check_adapter, check_golden
 from pairlock_flavors.onnx_runtime.assemble import GraphParts, assemble
 from pairlock_flavors.onnx_runtime.models import PackageModel
 from pairlock_flavors.proving import Proved, prove
@@ -84,32 +84,6 @@ def open_model(
     return opening.run(None)
 
 
-def golden_result(package: Package, base: Base | None) -> GoldenResult:
-    """Recompute a proved package's golden vectors by its graph, on a session for it alone.
-
-    Args:
-        package: the package; it has a graph.
-        base: its proved base.
-
-    Raises:
-        IntegrityError: the graph is not what the package says of it.
-        FormatError: its description cannot be read.
-    """
-    manifest = package.manifest
-    folder: AbstractContextManager[Path] = nullcontext(package.root / MODEL_FOLDER)
-    if base is not None:
-        folder = base.folder()
-    with folder as model_folder:
-        parts = GraphParts(
-            manifest=manifest,
-            root=package.root,
-            model_folder=model_folder,
-            runtime_folder=package.root / RUNTIME_FOLDER,
-            loaded_from=package.located.uri,
-        )
-        return check_golden(assemble(parts, alone=True), manifest, package.root)
-
-
 @dataclass(slots=True)
 class _Opening:
     """One load: what was asked for."""
@@ -125,30 +99,50 @@ class _Opening:
                 self.located, settings=self.settings, wish=self.wish, progress=self.progress
             )
         manifest = proved.package.manifest
-        _need_graph(manifest, self.located)
-        files = [found.proved for found in (proved.package, proved.base) if found is not None]
+        graph = self._later_graph(proved.package)
+        parts = (proved.package, proved.base, graph)
+        files = [found.proved for found in parts if found is not None]
         with _unchanged(files):
             with self.progress.step("load"):
-                model = assemble(_parts(proved))
-            proofs = self._prove(proved, model)
+                model = assemble(_parts(proved, graph))
+            proofs = self._prove(proved, model, graph)
         receipt = make_receipt(
             proved.package,
             proved.base,
-            _running(manifest),
+            _running(manifest, self.precision),
             base_in_memory=None,
             proofs=proofs,
             proved=files,
         )
         return self._returned(manifest, model, receipt)
 
-    def _prove(self, proved: Proved, model: PackageModel) -> list[Check]:
+    @property
+    def precision(self) -> str:
+        return self.wish.dtype or "float32"
+
+    def _later_graph(self, package: Package) -> FoundGraph | None:
+        """The graph that was made later, where the package itself has none of this precision."""
+        if self.precision == "float32" and "onnx" in package.manifest.runtimes:
+            return None
+        graph = find_graph(package, self.precision, settings=self.settings, progress=self.progress)
+        if graph is None:
+            raise _no_graph(package, self.precision)
+        return graph
+
+    def _prove(self, proved: Proved, model: PackageModel, graph: FoundGraph | None) -> list[Check]:
         """What digests cannot say: that the libraries compute what was recorded."""
         manifest, root, uri = proved.package.manifest, proved.package.root, self.located.uri
         proofs = []
+        if graph is not None:
+            # nobody promoted it, so that its vectors have to be those that were
+            with self.progress.step("golden vectors"):
+                own = graph.linked.bars if self.precision == "int8" else None
+                result = check_golden(model, manifest, root, bars=own)
+            proofs.append(proof("golden vectors", f"in {self.precision} on the CPU", result, uri))
         if isinstance(manifest.adapter, LayerFacts):
             result = check_adapter(model, manifest, root)
             proofs.append(proof("adapter", "on the base's recorded vectors", result, uri))
-        if self.wish.golden:
+        if self.wish.golden and graph is None:
             with self.progress.step("golden vectors"):
                 result = check_golden(model, manifest, root)
             proofs.append(proof("golden vectors", "in float32 on the CPU", result, uri))
@@ -204,7 +198,7 @@ def _unchanged(files: list[ProvedFiles]) -> Iterator[None]:
         found.check_unchanged()
 
 
-def _parts(proved: Proved) -> GraphParts:
+def _parts(proved: Proved, graph: FoundGraph | None) -> GraphParts:
     package, base = proved.package, proved.base
     if base is None:
         folder, loaded_from = package.root / MODEL_FOLDER, str(package.root)
@@ -216,18 +210,18 @@ def _parts(proved: Proved) -> GraphParts:
         manifest=package.manifest,
         root=package.root,
         model_folder=folder,
-        runtime_folder=package.root / RUNTIME_FOLDER,
+        runtime_folder=package.root / RUNTIME_FOLDER if graph is None else graph.folder,
         loaded_from=loaded_from,
     )
 
 
-def _running(manifest: Manifest) -> Running:
+def _running(manifest: Manifest, precision: str) -> Running:
     return Running(
         runtime="onnx",
         device="cpu",
         device_reason="the onnx runtime computes on the CPU",
         passed_over=(),
-        dtype="float32",
+        dtype=precision,
         merged=True if manifest.kind.value == "peft" else None,
         libraries=LIBRARIES,
     )
@@ -245,7 +239,7 @@ def _check_wish(wish: Wish) -> None:
             hint="load with runtime='torch'",
         )
     wrong = (
-        ("dtype", wish.dtype, (None, "float32")),
+        ("dtype", wish.dtype, (None, *PRECISIONS)),
         ("merge", wish.merge, (None, True)),
     )
     for name, value, known in wrong:
@@ -254,21 +248,21 @@ def _check_wish(wish: Wish) -> None:
                 f"the onnx runtime has no {name} {value}",
                 kind=ErrorKind.ARGUMENT_INVALID,
                 checked=name,
-                expected=f"{known[1]}, or none",
+                expected=", ".join(str(option) for option in known[1:]) + ", or none",
                 found=str(value),
                 done="nothing was loaded",
                 hint="leave it out, or load with runtime='torch'",
             )
 
 
-def _need_graph(manifest: Manifest, located: Located) -> None:
-    if "onnx" not in manifest.runtimes:
-        raise NotFoundError(
-            f"{located.uri} holds no graph for the onnx runtime",
-            kind=ErrorKind.RUNTIME_MISSING,
-            checked="the runtimes that its manifest names",
-            expected="onnx",
-            found=", ".join(manifest.runtimes),
-            done="nothing was loaded",
-            hint=f"make one with `pairlock compile {located.uri}`, or load with runtime='torch'",
-        )
+def _no_graph(package: Package, precision: str) -> NotFoundError:
+    uri, wish = package.located.uri, "" if precision == "float32" else f" --precision {precision}"
+    return NotFoundError(
+        f"{uri} has no {precision} graph for the onnx runtime",
+        kind=ErrorKind.RUNTIME_MISSING,
+        checked="the runtimes that its manifest names, the version's tags, and the cache",
+        expected=f"a graph in {precision}",
+        found=f"a package for {' and '.join(package.manifest.runtimes)}",
+        done="nothing was loaded",
+        hint=f"make one with `pairlock compile {uri}{wish}`, or load with runtime='torch'",
+    )

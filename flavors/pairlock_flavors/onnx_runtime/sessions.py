@@ -59,7 +59,7 @@ class GraphFiles:
     model_folder: Path
     """Where the graph's weights lie. They are mapped: nobody may write to these files."""
 
-    weights: Mapping[str, NDArray[np.float32]]
+    weights: Mapping[str, NDArray[Any]]
     """All weights, by the graph's names for them, where some are in no file of the model. The graph
     says then that they are in a file of the name `derived`, which holds nothing, so that one that
     is forgotten is an error. Else none: onnxruntime maps the files itself."""

@@ -34,6 +34,14 @@ _FLOATS: dict[str, np.dtype[Any]] = {
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What comes of reading a file that is something else, or not there."""
 
+_STORED: dict[str, np.dtype[Any]] = {
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "I32": np.dtype("<i4"),
+    "F32": np.dtype("<f4"),
+}
+"""What a quantised graph's own file holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class MappedTensor:
@@ -91,6 +99,19 @@ class SafetensorsFile:
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
         return flat.astype(np.float32, copy=False).reshape(tensor.shape)
 
+    def integers(self, name: str) -> NDArray[Any]:
+        """A tensor of small integers, or of float32, as it is saved.
+
+        Raises:
+            IntegrityError: there is no such tensor, or it is of another kind.
+        """
+        tensor = self._tensor(name)
+        dtype = _STORED.get(tensor.dtype)
+        if dtype is None:
+            raise _not_tensors(self.path, f"{name} in {tensor.dtype}")
+        flat = np.frombuffer(self.bytes_of(name), dtype=dtype)
+        return flat.reshape(tensor.shape)
+
     def _tensor(self, name: str) -> MappedTensor:
         try:
             return self.tensors[name]
@@ -100,7 +121,7 @@ class SafetensorsFile:
 
 def derived_weights(
     derived: Iterable[DerivedTensor], folders: Mapping[Place, Path]
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, NDArray[Any]]:
     """The weights that a graph is given by name.
 
     Args:
@@ -115,29 +136,30 @@ def derived_weights(
     """
     opened: dict[tuple[Place, str], SafetensorsFile] = {}
 
-    def read(tensor: TensorPlace) -> NDArray[np.float32]:
+    def read(tensor: TensorPlace) -> NDArray[Any]:
         key = tensor.place, tensor.path
         if key not in opened:
             opened[key] = SafetensorsFile(folders[tensor.place] / tensor.path)
-        return opened[key].float32(tensor.name)
+        file = opened[key]
+        if tensor.place is Place.RUNTIME:
+            return file.integers(tensor.name)
+        return file.float32(tensor.name)
 
     # onnxruntime reads them where they are; in a file that no library wrote that may be anywhere
     return {
-        tensor.name: np.require(derive(tensor, read), np.float32, ["C", "A"]) for tensor in derived
+        tensor.name: np.require(derive(tensor, read), requirements=["C", "A"]) for tensor in derived
     }
 
 
-def derive(
-    tensor: DerivedTensor, read: Callable[[TensorPlace], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def derive(tensor: DerivedTensor, read: Callable[[TensorPlace], NDArray[Any]]) -> NDArray[Any]:
     """One weight: a tensor, with what a LoRA adds to it.
 
     Args:
         tensor: what to make.
-        read: gives a tensor as float32.
+        read: gives a tensor: float32, or integers of a quantised graph's own.
 
     Returns:
-        float32, of the tensor's shape.
+        Of the tensor's shape, in the dtype that was read.
 
     Raises:
         IntegrityError: the tensors do not fit each other.

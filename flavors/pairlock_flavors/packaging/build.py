@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,6 +49,7 @@ from pairlock_flavors.packaging.draft import Options, draft_model
 from pairlock_flavors.packaging.graphs.packing import Packed, pack_graph
 from pairlock_flavors.packaging.page import render_page
 from pairlock_flavors.packaging.sources import ModelSource, Source
+from pairlock_flavors.receiving import versions_of
 from pairlock_flavors.torch_runtime.assemble import Identity, Parts, assemble
 from pairlock_flavors.torch_runtime.open import (
     GOLDEN_PLACEMENT,
@@ -115,7 +117,7 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
     manifest = replace(
         draft.manifest,
         files=_with_golden((*draft.manifest.files, *graph.records), root),
-        runtimes=("torch", "onnx") if graph.records else ("torch",),
+        **_runtimes(draft.manifest, graph),
         spaces=spaces,
         golden=GoldenFacts(texts=len(texts), bars=FLOAT32_BARS, adapter_shift=shift),
     )
@@ -215,6 +217,17 @@ def _warnings(manifest: Manifest, vectors: Vectors) -> tuple[str, ...]:
             "normalise, and that is what was packaged"
         )
     return tuple(warnings)
+
+
+def _runtimes(manifest: Manifest, graph: Packed) -> dict[str, Any]:
+    """What runs the package, and the libraries that its vectors depend on."""
+    if not graph.records:
+        return {"runtimes": ("torch",)}
+    libraries = {**manifest.provenance.libraries, **versions_of(("onnxruntime", "onnx"))}
+    return {
+        "runtimes": ("torch", "onnx"),
+        "provenance": replace(manifest.provenance, libraries=libraries),
+    }
 
 
 def _without_graph(graph: Packed) -> tuple[str, ...]:

@@ -14,7 +14,14 @@ from pairlock.errors import PairlockError
 from pairlock.inventory import VersionFacts
 from pairlock.progress import SILENT, Progress
 from pairlock.stores.opening import is_remote
-from pairlock.verification import CheckResult, Outcome, Verification, verify
+from pairlock.verification import (
+    GOLDEN,
+    GRAPH,
+    CheckResult,
+    Outcome,
+    Verification,
+    verify,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +97,13 @@ def _of_package(
             why = why or "the package was changed meanwhile"
             continue
         findings += _of_bytes(version, found)
-        golden = _check(found, "golden vectors")
+        golden, graph = _check(found, GOLDEN), _check(found, GRAPH)
         if golden is None or golden.outcome is Outcome.SKIPPED:
             why = why or (golden.detail if golden is not None else "they were not compared")
             continue
-        if golden.outcome is Outcome.PASSED:
+        if golden.outcome is Outcome.PASSED and graph is not None:
+            golden = graph
+        if golden.outcome is not Outcome.FAILED:
             return findings, True
         return findings + [_differ(one, golden) for one in copies], False
     unproved = [
@@ -130,7 +139,7 @@ def _differ(version: VersionFacts, golden: CheckResult) -> AuditFinding:
     return of_version(
         Code.GOLDEN,
         version,
-        place="golden vectors",
+        place=golden.name,
         expected=first.expected if first else "the recorded vectors",
         found=f"{len(golden.findings)} differ, the first: {first}" if first else golden.detail,
         figures=golden.figures,

@@ -6,6 +6,15 @@ finds the one that an adapter's manifest names.
 
 from pairlock.bases.base import Base
 from pairlock.bases.finding import find_base, model_records
+from pairlock.bases.keeping import kept_base
 from pairlock.bases.pins import base_error, examine_base, open_base
 
-__all__ = ["Base", "base_error", "examine_base", "find_base", "model_records", "open_base"]
+__all__ = [
+    "Base",
+    "base_error",
+    "examine_base",
+    "find_base",
+    "kept_base",
+    "model_records",
+    "open_base",
+]

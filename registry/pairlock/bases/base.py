@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +55,10 @@ class Base:
         if self.model_folder is not None:
             yield self.proved.store.local_path(self.model_folder)
             return
-        view = Path(tempfile.mkdtemp(prefix="pairlock-base-"))
+        from shutil import rmtree
+        from tempfile import mkdtemp
+
+        view = Path(mkdtemp(prefix="pairlock-base-"))
         try:
             for record in self.records:
                 target = view / record.path
@@ -65,4 +66,4 @@ class Base:
                 target.symlink_to(self.proved.store.local_path(record.path).resolve())
             yield view
         finally:
-            shutil.rmtree(view, ignore_errors=True)
+            rmtree(view, ignore_errors=True)

@@ -12,7 +12,6 @@ from pairlock.digests import FileRecord, hash_file
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.fetching import fetch_unknown
 from pairlock.hashing import ProvedFiles
-from pairlock.layouts import SentenceTransformersLayout, listing_of, recognise
 from pairlock.manifest import MANIFEST_NAME, BaseOrigin, Kind, Manifest
 from pairlock.manifest.format import MODEL_FOLDER
 from pairlock.packages import has_file, offline_error, open_package
@@ -138,6 +137,8 @@ def _remote_folder(
 
 
 def _belonging(located: Located, store: Store) -> tuple[str, ...]:
+    from pairlock.layouts import SentenceTransformersLayout, listing_of, recognise
+
     layout = recognise(listing_of(store), allowed=None)
     if not isinstance(layout, SentenceTransformersLayout):
         raise not_a_base(located, "an adapter")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pairlock.bases.base import MLFLOW_MODEL, Base
 from pairlock.bases.finding import model_records, not_a_base
+from pairlock.bases.keeping import kept_base
 from pairlock.cache import ViewKey, ViewKind
-from pairlock.catalog import ARCHIVED, READY, Located, is_local_registry, versions_by_digest
+from pairlock.catalog import Located, is_local_registry
 from pairlock.config import Settings
-from pairlock.digests import FileRecord, tree_digest
+from pairlock.digests import FileRecord
 from pairlock.errors import (
     ErrorKind,
     Finding,
@@ -28,7 +29,6 @@ from pairlock.errors import (
 from pairlock.fetching import Fetched, Source, fetch, look_up
 from pairlock.hashing import prove_files
 from pairlock.integrity import compare_anchors
-from pairlock.layouts import SentenceTransformersLayout, listing_of, recognise
 from pairlock.manifest import MANIFEST_NAME, BaseOrigin, BasePin, Kind
 from pairlock.manifest.format import MODEL_FOLDER
 from pairlock.packages import examine_package, has_file, offline_error
@@ -171,6 +171,8 @@ def _registered(pin: BasePin, settings: Settings) -> Iterator[str]:
     """Every version that says it is the pinned package, but for the pinned one."""
     if pin.package_digest is None or (settings.offline and not is_local_registry()):
         return
+    from pairlock.catalog import ARCHIVED, READY, versions_by_digest
+
     try:
         found = versions_by_digest(pin.package_digest)
     except PairlockError:
@@ -201,7 +203,7 @@ def _at(
             return (
                 found
                 if settings.in_place or found[1]
-                else (_kept(found[0], settings, progress), ())
+                else (kept_base(found[0], settings=settings, progress=progress), ())
             )
         located = located or resolve(place, settings)
         if is_remote(located.location) or not settings.in_place:
@@ -209,19 +211,6 @@ def _at(
         return _examine_local(pin, place, located, settings, progress)
     except NotFoundError as error:
         raise _base_not_found(pin, place, error) from error
-
-
-def _kept(base: Base, settings: Settings, progress: Progress) -> Base:
-    """A base that was proved in a folder, brought into the cache."""
-    fetched = fetch(
-        ViewKey(ViewKind.MODEL, tree_digest(base.records)),
-        base.records,
-        Source(store=base.proved.store),
-        settings,
-        progress=progress,
-    )
-    assert fetched is not None  # there is a source
-    return replace(base, proved=fetched.proved, model_folder="")
 
 
 def _fetch_from(
@@ -379,6 +368,8 @@ def _describe(record: FileRecord | None) -> str:
 
 def _belonging_entries(store: LocalStore, pin: BasePin) -> dict[str, Entry]:
     """What lies in a bare folder, without the files that were never part of the model."""
+    from pairlock.layouts import SentenceTransformersLayout, listing_of, recognise
+
     entries = store.entries()
     pinned = {record.path for record in pin.files}
     try:

@@ -28,6 +28,9 @@ class Answer:
     uri: str
     location: str
     anchors: Mapping[str, str] = field(default_factory=dict)
+    graphs: Mapping[str, str] = field(default_factory=dict)
+    """Digests of graphs that were made for the version later, by precision."""
+
     name: str | None = None
     version: int | None = None
     created_ms: int | None = None
@@ -53,7 +56,11 @@ def remember(folder: CacheFolder, answer: Answer) -> None:
             os.utime(path)
             return
         folder.prepare()
-        document = {**asdict(answer), "anchors": dict(answer.anchors)}
+        document = {
+            **asdict(answer),
+            "anchors": dict(answer.anchors),
+            "graphs": dict(answer.graphs),
+        }
         del document["asked_at"]  # the file's own time, so that the same answer is not written anew
         folder.write(path, json.dumps(document, indent=1).encode())
 
@@ -102,6 +109,9 @@ def _is_sound(answer: Answer) -> bool:
         all(isinstance(text, str) for text in texts)
         and all(text is None or isinstance(text, str) for text in optional_texts)
         and all(number is None or type(number) is int for number in numbers)
-        and isinstance(answer.anchors, dict)
-        and all(isinstance(text, str) for item in answer.anchors.items() for text in item)
+        and all(
+            isinstance(texts_by_name, dict)
+            and all(isinstance(text, str) for item in texts_by_name.items() for text in item)
+            for texts_by_name in (answer.anchors, answer.graphs)
+        )
     )

@@ -7,7 +7,6 @@ may still be writing to it.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -236,6 +235,8 @@ def _reserve(descriptor: int, size_bytes: int) -> None:
     """
     if sys.platform != "linux" or size_bytes < RESUMABLE_BYTES:
         return
+    import ctypes
+
     # os.posix_fallocate would change the size, by which an attempt that broke off is measured
     with suppress(AttributeError):
         library = ctypes.CDLL(None, use_errno=True)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
-import uuid
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -84,7 +83,7 @@ class CacheFolder:
 
     def unique(self, name: str, suffix: str) -> Path:
         """A path in staging that nobody else uses."""
-        return self.staging / f"{name}.{uuid.uuid4().hex}.{suffix}"
+        return self.staging / f"{name}.{os.urandom(16).hex()}.{suffix}"
 
     def write(self, target: Path, content: bytes) -> None:
         """Write a small file so that readers see the old one or the new one.
@@ -120,13 +119,17 @@ class CacheFolder:
         place = self.root
         while not place.exists():
             place = place.parent
-        return shutil.disk_usage(place).free
+        from shutil import disk_usage
+
+        return disk_usage(place).free
 
 
 def remove(path: Path) -> None:
     """Remove a file or a folder of this cache, as far as that goes."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
             path.unlink()

@@ -34,10 +34,13 @@ class ViewKind(StrEnum):
     MODEL = "models"
     """A base model by its tree digest: the pinned files."""
 
+    GRAPH = "graphs"
+    """A graph that was made for a package later, by that package's digest and its precision."""
+
     @property
     def label(self) -> str:
         """What it is called in a message."""
-        return "package" if self is ViewKind.PACKAGE else "base model"
+        return {"packages": "package", "models": "base model", "graphs": "graph"}[self.value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pairlock.catalog.asking import asked
+from pairlock.catalog.in_use import local_path, tracking_uri
 from pairlock.catalog.location import DIGEST_TAG, Located
 from pairlock.catalog.registry import (
     ask,
     client,
-    local_path,
+    need_registry,
     registry_unavailable,
-    tracking_uri,
     translated,
+    unanswered,
 )
-from pairlock.catalog.versions import READY, state_of
+from pairlock.catalog.versions import READY, state_by
 from pairlock.registries import lent_to_mlflow
 
 EXPERIMENT = "0"
@@ -58,10 +60,12 @@ def versions_by_digest(digest: str) -> tuple[Copy, ...]:
     Raises:
         UnavailableError: the registry is not there, or did not answer.
     """
-    wanted = f"tags.`{DIGEST_TAG}` = '{digest}'"
+    need_registry()
+    with unanswered(digest):
+        versions = asked(lambda registry: registry.versions.tagged(DIGEST_TAG, digest))
     found = [
-        Copy(name=str(one.name), version=int(one.version), state=state_of(one))
-        for one in _pages(digest, "search_model_versions", wanted)
+        Copy(name=one.name, version=one.version, state=state_by(one.status, one.stage))
+        for one in versions
     ]
     return tuple(sorted(found, key=lambda copy: (copy.name, copy.version)))
 

@@ -7,16 +7,15 @@ under a name of its own and then linked to its final name, which succeeds for ex
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from pairlock.errors import ErrorKind, StorageError
+from pairlock.without_mlflow import OnlyMlflowError, need_mlflow
 
 _SQLITE = "sqlite:///"
 
@@ -39,14 +38,16 @@ def ensure_database(uri: str) -> None:
 
     Raises:
         StorageError: the database cannot be made.
+        UnavailableError: MLflow, which makes it, is not installed.
     """
     path = sqlite_path(uri)
     if path is None:
         return
+    need_mlflow(OnlyMlflowError("a registry that shall be made"))
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    staged = path.with_name(f".{uuid.uuid4().hex}.new")
+    staged = path.with_name(f".{os.urandom(16).hex()}.new")
     try:
         if path.exists():
             return  # an empty file is another process at work, or MLflow's to fill
@@ -97,6 +98,8 @@ def _publish(staged: Path, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
+    import logging
+
     # every migration is logged at INFO, some sixty lines, on the first command a user runs
     names = ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration")
     before = {name: logging.getLogger(name).level for name in names}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pairlock.catalog.registry import ask
+from pairlock.catalog.asking import asked
+from pairlock.catalog.registry import ask, need_registry, unanswered
 
 
 def store_evidence(name: str, version: int, tag: str, text: str) -> None:
@@ -36,7 +37,9 @@ def read_evidence(name: str, version: int, prefix: str) -> dict[str, str]:
         NotFoundError: there is no such version.
         UnavailableError: the registry did not answer.
     """
-    tags = ask(f"models:/{name}/{version}", "get_model_version", name, str(version)).tags
+    need_registry()
+    with unanswered(f"models:/{name}/{version}"):
+        tags = asked(lambda registry: registry.versions.version(name, version)).tags
     return {
         tag.removeprefix(prefix): str(text)
         for tag, text in sorted(tags.items())

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
 
+from pairlock.catalog.in_use import local_path, tracking_uri
 from pairlock.catalog.location import DIGEST_TAG
-from pairlock.catalog.registry import ask, local_path, registry_unavailable, tracking_uri
+from pairlock.catalog.registry import ask, registry_unavailable
 from pairlock.catalog.versions import READY, state_of
 from pairlock.errors import NotFoundError
 
@@ -25,8 +26,7 @@ _VERSIONS_AT_ONCE = 10_000
 
 _LOGGED_AT_ONCE = 2000
 _NAMES_AT_ONCE = 50
-_OWN_TAGS = "pairlock."
-_LOGGED_SOURCE = re.compile(r"models:/(?P<id>[^/@]+)")
+OWN_TAGS = "pairlock."
 _VERSION_SOURCE = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>\d+)")
 
 
@@ -83,6 +83,11 @@ class Listing:
     models: dict[str, ListedModel] = field(default_factory=dict)
     versions: dict[tuple[str, int], ListedVersion] = field(default_factory=dict)
     logged: dict[str, ListedLogged] = field(default_factory=dict)
+    """Logged models; from a database those only that no version was registered from."""
+
+    logged_ids: set[str] = field(default_factory=set)
+    """Ids of logged models that are there, those that `logged` leaves out too."""
+
     deleted_runs: dict[str, str] = field(default_factory=dict)
     """Ids of deleted runs, by the folder of their artifacts."""
 
@@ -218,8 +223,9 @@ def is_logged_model_there(model_id: str) -> bool:
 
 def source_model_id(source: str) -> str | None:
     """The logged model that a version's source names."""
-    found = _LOGGED_SOURCE.fullmatch(source)
-    return found["id"] if found else None
+    scheme, _, model_id = source.partition("/")
+    is_one = scheme == "models:" and "/" not in model_id and "@" not in model_id
+    return model_id or None if is_one else None
 
 
 def derived(
@@ -289,7 +295,7 @@ def _logged(one: Any) -> ListedLogged:
 def own_tags(items: Iterable[tuple[Any, Any]]) -> dict[str, str]:
     """The `pairlock.*` tags among some, with texts that many share as one object each."""
     return {
-        intern(str(key)): shared(str(text)) for key, text in items if str(key).startswith(_OWN_TAGS)
+        intern(str(key)): shared(str(text)) for key, text in items if str(key).startswith(OWN_TAGS)
     }
 
 

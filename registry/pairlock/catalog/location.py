@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+GRAPH_TAG = "pairlock.graph.onnx."
+"""Tags on versions: the digest of a graph that was made for it later; its precision follows."""
+
 DIGEST_TAG = "pairlock.package_digest"
 """Tag on versions and logged models: the package digest that was registered."""
 
@@ -24,6 +27,9 @@ class Located:
 
     anchors: Mapping[str, str] = field(default_factory=dict)
     """Package digests recorded outside the package, by where they are recorded."""
+
+    graphs: Mapping[str, str] = field(default_factory=dict)
+    """Digests of graphs that were made for the version later, by precision."""
 
     name: str | None = None
     """The registered model's name."""

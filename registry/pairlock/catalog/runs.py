@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pairlock.catalog.database import sqlite_path
-from pairlock.catalog.registry import client_of_a_registry, local_path, registry_unavailable
+from pairlock.catalog.in_use import local_path
+from pairlock.catalog.registry import client_of_a_registry, registry_unavailable
 from pairlock.errors import ErrorKind, InvalidInputError, PairlockError, StorageError
 from pairlock.registries import registry_in_use
 

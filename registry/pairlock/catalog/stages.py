@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pairlock.catalog.registry import ask, registry_file
+from pairlock.catalog.in_use import registry_file
+from pairlock.catalog.registry import ask
 from pairlock.errors import NotFoundError, UnavailableError
 from pairlock.ledger.place import ledger_place, resolve_place
 

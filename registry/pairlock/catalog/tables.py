@@ -10,23 +10,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache
 from sys import intern
 from typing import Any
 
+from pairlock.catalog import grouped
+from pairlock.catalog.in_use import local_path
 from pairlock.catalog.listing import (
+    OWN_TAGS,
     ListedLogged,
     ListedModel,
     ListedVersion,
     Listing,
     shared,
+    source_model_id,
 )
 from pairlock.catalog.location import DIGEST_TAG
-from pairlock.catalog.registry import (
-    client_of_a_registry,
-    local_path,
-    registry_unavailable,
-    translated,
-)
+from pairlock.catalog.registry import client_of_a_registry, registry_unavailable, translated
 from pairlock.catalog.versions import ARCHIVED, READY
 
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
@@ -35,6 +35,7 @@ _READY = 2
 """`LoggedModelStatus.READY.to_int()` in MLflow 3.17."""
 
 _ROWS_AT_ONCE = 5000
+_IDS_AT_ONCE = 500
 
 
 def read_tables(into: Listing, *, stopped: Callable[[], bool], names: Iterable[str] = ()) -> bool:
@@ -71,7 +72,10 @@ def read_tables(into: Listing, *, stopped: Callable[[], bool], names: Iterable[s
             _read_models(session, tables, clauses, wanted, into)
             _read_versions(session, tables, clauses, wanted, into, stopped)
         with runs.ManagedSessionMaker() as session:
-            _read_logged(session, tables, into, stopped)
+            _read_logged_ids(session, tables["logged"], into)
+            # from a part of the versions it does not follow which logged models are unused
+            if not wanted and not stopped():
+                _read_unused(session, tables, into)
             run = tables["run"]
             rows = _rows(
                 session, run.artifact_uri, run.run_uuid, where=[run.lifecycle_stage == "deleted"]
@@ -98,16 +102,28 @@ def _tables() -> dict[str, Any]:
     }
 
 
-def _rows(session: Any, *columns: Any, where: Iterable[Any] = ()) -> Any:
-    """Rows of some columns, read on the session's connection: its ORM would take twice as long."""
-    from sqlalchemy import inspect, select
+def _rows(session: Any, *columns: Any, where: Iterable[Any] = (), by: Any = None) -> Any:
+    """Rows of some columns, read on the session's connection: its ORM would take twice as long.
 
-    plain = [
-        inspect(column.class_).local_table.c[column.property.columns[0].name] for column in columns
-    ]
+    Args:
+        session: of MLflow's store.
+        columns: what is asked for.
+        where: which rows.
+        by: a column by which many rows may come as one text, where that is quicker.
+    """
+    from sqlalchemy import select
+
+    plain = [_plain(column) for column in columns]
+    if by is not None and grouped.is_possible(session):
+        return grouped.rows(session, _plain(by), *plain, where=where)
     return session.connection().execute(
         select(*plain).where(*where).execution_options(yield_per=_ROWS_AT_ONCE)
     )
+
+
+def _plain(column: Any) -> Any:
+    """The table's column behind one of MLflow's mapped classes."""
+    return column.property.columns[0]
 
 
 def _read_models(
@@ -144,15 +160,9 @@ def _read_versions(
     into: Listing,
     stopped: Callable[[], bool],
 ) -> None:
-    version, tag = tables["version"], tables["version_tag"]
+    version = tables["version"]
     some = len(wanted) <= 100 and bool(wanted)
-    tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-    where = [*clauses(tag), tag.key.like("pairlock.%")]
-    where += [tag.name.in_(wanted)] if some else []
-    for name, number, key, text in _rows(
-        session, tag.name, tag.version, tag.key, tag.value, where=where
-    ):
-        tags[name, number][intern(key)] = shared(text or "")
+    tags = _version_tags(session, tables["version_tag"], clauses, wanted if some else frozenset())
     columns = (
         version.name,
         version.version,
@@ -164,37 +174,73 @@ def _read_versions(
     )
     where = [*clauses(version), version.current_stage != _DELETED_STAGE]
     where += [version.name.in_(wanted)] if some else []
-    for number, row in enumerate(_rows(session, *columns, where=where)):
+    for number, row in enumerate(_rows(session, *columns, where=where, by=version.name)):
         if number % _ROWS_AT_ONCE == 0 and stopped():
             return
         name, version_number, status, stage, created_ms, source, place = row
-        if name not in into.models:
+        if (model := into.models.get(name)) is None:
             continue
-        stage = str(stage or "").lower()
-        state = str(status or READY).lower()
         # one text where the two columns say the same
         place = place or source or ""
-        into.versions[into.models[name].name, version_number] = ListedVersion(
-            name=into.models[name].name,
+        state, legacy_stage = _state(status, stage)
+        into.versions[model.name, version_number] = ListedVersion(
+            name=model.name,
             version=version_number,
-            state=ARCHIVED if state == READY and stage == ARCHIVED else intern(state),
-            legacy_stage=None if stage in {"", "none"} else intern(stage),
+            state=state,
+            legacy_stage=legacy_stage,
             created_ms=int(created_ms or 0),
             source=source or "",
             location=local_path(place),
-            tags=tags.pop((name, version_number), {}),
+            tags=tags[name].get(version_number, {}),
         )
 
 
-def _read_logged(
-    session: Any, tables: dict[str, Any], into: Listing, stopped: Callable[[], bool]
-) -> None:
+@cache
+def _state(status: str | None, stage: str | None) -> tuple[str, str | None]:
+    """A version's state and legacy stage, by the two columns."""
+    stage = str(stage or "").lower()
+    state = str(status or READY).lower()
+    is_archived = state == READY and stage == ARCHIVED
+    return ARCHIVED if is_archived else state, None if stage in {"", "none"} else stage
+
+
+def _version_tags(
+    session: Any, tag: Any, clauses: Any, names: frozenset[str]
+) -> dict[str, dict[int, dict[str, str]]]:
+    where = [*clauses(tag), *([tag.name.in_(names)] if names else [])]
+    tags: dict[str, dict[int, dict[str, str]]] = defaultdict(dict)
+    if grouped.is_possible(session):
+        columns = tag.__table__.c
+        tags.update(grouped.tags_by_version(session, columns, where, beginning=OWN_TAGS))
+        return tags
+    where.append(tag.key.like(f"{OWN_TAGS}%"))
+    for name, number, key, text in _rows(
+        session, tag.name, tag.version, tag.key, tag.value, where=where
+    ):
+        tags[name].setdefault(number, {})[intern(key)] = shared(text or "")
+    return tags
+
+
+def _read_logged_ids(session: Any, logged: Any, into: Listing) -> None:
+    where = [logged.lifecycle_stage == "active"]
+    rows = _rows(session, logged.model_id, where=where, by=logged.experiment_id)
+    into.logged_ids.update(model_id for (model_id,) in rows)
+
+
+def _read_unused(session: Any, tables: dict[str, Any], into: Listing) -> None:
+    """Read everything of those logged models that no version was registered from."""
+    unused = into.logged_ids - {source_model_id(one.source) for one in into.versions.values()}
+    ordered = sorted(unused)
+    for start in range(0, len(ordered), _IDS_AT_ONCE):
+        _read_logged(session, tables, ordered[start : start + _IDS_AT_ONCE], into)
+
+
+def _read_logged(session: Any, tables: dict[str, Any], ids: list[str], into: Listing) -> None:
     logged, tag = tables["logged"], tables["logged_tag"]
+    where = [tag.tag_key == DIGEST_TAG, tag.model_id.in_(ids)]
     digests = {
         model_id: intern(digest)
-        for model_id, digest in _rows(
-            session, tag.model_id, tag.tag_value, where=[tag.tag_key == DIGEST_TAG]
-        )
+        for model_id, digest in _rows(session, tag.model_id, tag.tag_value, where=where)
     }
     columns = (
         logged.model_id,
@@ -202,11 +248,8 @@ def _read_logged(
         logged.last_updated_timestamp_ms,
         logged.status,
     )
-    where = [logged.lifecycle_stage == "active"]
-    for number, row in enumerate(_rows(session, *columns, where=where)):
-        if number % _ROWS_AT_ONCE == 0 and stopped():
-            return
-        model_id, place, updated_ms, status = row
+    where = [logged.lifecycle_stage == "active", logged.model_id.in_(ids)]
+    for model_id, place, updated_ms, status in _rows(session, *columns, where=where):
         into.logged[model_id] = ListedLogged(
             model_id=model_id,
             location=local_path(place),

@@ -52,10 +52,13 @@ def version_state(name: str, version: int) -> VersionState:
 
 def state_of(version: Any) -> str:
     """`VersionState.state` of a version as MLflow gives it."""
-    state = str(version.status).lower()
-    if state == READY and str(version.current_stage or "").lower() == ARCHIVED:
-        return ARCHIVED
-    return state
+    return state_by(str(version.status), str(version.current_stage or ""))
+
+
+def state_by(status: str, stage: str) -> str:
+    """`VersionState.state` by MLflow's status and legacy stage."""
+    state = status.lower()
+    return ARCHIVED if state == READY and stage.lower() == ARCHIVED else state
 
 
 def legacy_holders(name: str) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pairlock.cli import (
     audit,
     cache,
     carry,
+    compile,
     diff,
     doctor,
     embed,
@@ -31,9 +32,11 @@ from pairlock.cli import (
     requests,
     show,
     verify,
+    warm,
 )
 from pairlock.cli.output import Format, Output
 from pairlock.errors import PairlockError
+from pairlock.installed import OF_AN_EXTRA, is_installed, library_missing
 
 app = typer.Typer(
     name="pairlock",
@@ -74,7 +77,7 @@ def _command(group: typer.Typer, run: Callable[..., int]) -> None:
         code = exit_codes.DONE
         try:
             try:
-                code = run(*args, **kwargs)
+                code = _run_with_what_is_installed(run, *args, **kwargs)
             except PairlockError as error:
                 code = exit_codes.exit_code(error)
                 output.error(error)
@@ -85,6 +88,23 @@ def _command(group: typer.Typer, run: Callable[..., int]) -> None:
         raise typer.Exit(code)
 
     group.command(run.__name__.rstrip("_"), epilog=exit_codes.HELP)(guarded)
+
+
+def _run_with_what_is_installed(run: Callable[..., int], *args: Any, **kwargs: Any) -> int:
+    """Run a command. That a library is missing which an extra brings is no defect.
+
+    What needs one says so itself where that is known before anything is done.
+
+    Raises:
+        PairlockError: whatever the command raises, or that a library is not installed.
+    """
+    try:
+        return run(*args, **kwargs)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in OF_AN_EXTRA or is_installed(package):
+            raise
+        raise library_missing("this", [package]) from error
 
 
 for _run in (
@@ -106,6 +126,8 @@ for _run in (
     lineage.lineage,
     diff.diff,
     pull.pull,
+    warm.warm,
+    compile.compile_,
     carry.export,
     carry.import_,
     doctor.doctor,

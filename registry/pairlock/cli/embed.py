@@ -18,7 +18,7 @@ from pairlock.cli.options import (
     FormatOption,
     Offline,
     Rehash,
-    Runtime,
+    RuntimeOption,
     Uri,
 )
 from pairlock.cli.output import Format, Output, duration
@@ -42,7 +42,7 @@ def embed(
     role: Annotated[
         RoleName, typer.Option(help="What the texts are: instructions and adapters differ by it.")
     ] = RoleName.QUERY,
-    runtime: Runtime = None,
+    runtime: RuntimeOption = None,
     device: Device = "auto",
     dtype: Annotated[
         str | None,

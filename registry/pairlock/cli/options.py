@@ -42,11 +42,12 @@ Dtype = Annotated[
     str | None,
     typer.Option("--dtype", help="float32, float16 or bfloat16; the package's own when left out."),
 ]
-Runtime = Annotated[
+RuntimeOption = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        help="What computes the vectors: torch, onnx or auto. Default: PAIRLOCK_RUNTIME.",
+        help="torch, onnx or auto: what computes the vectors. Default: PAIRLOCK_RUNTIME, else "
+        "auto, which is torch where it is installed.",
         show_default=False,
     ),
 ]

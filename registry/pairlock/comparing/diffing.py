@@ -5,6 +5,7 @@ from __future__ import annotations
 from pairlock.comparing.difference import Difference
 from pairlock.comparing.rules import compare
 from pairlock.comparing.sides import read_side
+from pairlock.installed import need
 from pairlock.progress import SILENT, Progress
 
 
@@ -28,8 +29,9 @@ def diff(a: str, b: str, *, offline: bool | None = None, progress: Progress = SI
         IntegrityError: one of the manifests, or of the golden vectors, is not what was registered.
         InvalidInputError: a reference cannot be.
         NotFoundError: there is no such version, or no package.
-        UnavailableError: the registry or the store cannot be reached.
+        UnavailableError: the registry or the store cannot be reached, or MLflow is not installed.
         PairlockError: every other reason not to read one of them.
     """
+    need("comparing versions", "mlflow")
     before = read_side(a, offline=offline, progress=progress)
     return compare(before, read_side(b, offline=offline, progress=progress))

@@ -151,14 +151,16 @@ def evaluate(
 
     Raises:
         InvalidInputError: the dataset is wrong, all problems listed, or an argument cannot be.
+        UnavailableError: Sentence-Transformers is not installed.
         PairlockError: every reason not to load.
     """
     depths = _depths(k)
     data = read_dataset(dataset, split=split)
     settings = current_settings(offline=offline)
+    meter, opener = evaluating(), flavor()
     located = resolve(uri, settings)
     manifest, digest = read_package_manifest(located, settings=settings)
-    embedding = flavor().load_model(
+    embedding = opener.load_model(
         located.uri,
         device=device,
         dtype=dtype,
@@ -168,7 +170,7 @@ def evaluate(
         offline=offline,
         progress=progress,
     )
-    found = evaluating().evaluate_retrieval(
+    found = meter.evaluate_retrieval(
         embedding, data, similarity=manifest.encode.similarity, k=depths, progress=progress
     )
     proof = receipt(embedding)

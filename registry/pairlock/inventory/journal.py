@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import PurePosixPath
+from functools import cache, partial
 from sys import intern
 from typing import Any, NamedTuple
 
 from pairlock.inventory.facts import PackageFacts, PinFacts
+from pairlock.inventory.looking import checked_lines, folders_of
 from pairlock.inventory.pickles import is_pickle_name
 from pairlock.manifest import BaseOrigin, Kind, Spaces
 
@@ -31,11 +31,13 @@ class Known:
 
     facts: PackageFacts
     paths: tuple[str, ...]
-    folders: tuple[str, ...]
-    """Every folder that `paths` lie in, relative to the package; the package itself is empty."""
-
     sizes: tuple[int, ...]
     """In bytes, of the files at `paths`."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that `paths` lie in, relative to the package; the package is empty."""
+        return folders_of(self.paths)
 
     @property
     def pickles(self) -> tuple[str, ...]:
@@ -97,13 +99,6 @@ class Notes:
 
 
 @cache
-def folders_of(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Every folder that some paths lie in; most packages are laid out as many others are."""
-    found = {str(above) for path in paths for above in PurePosixPath(path).parents}
-    return tuple(sorted("" if one == "." else one for one in found))
-
-
-@cache
 def pickles_in(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Which files are named as pickles are."""
     return tuple(path for path in paths if is_pickle_name(path))
@@ -126,12 +121,10 @@ def write_line(notes: Notes) -> bytes:
 
 def read_lines(content: bytes) -> Iterator[Notes]:
     """What the lines of a journal say. One that was torn or damaged is left out."""
-    for line in content.split(b"\n"):
-        check, _, text = line.partition(b" ")
+    for document in checked_lines(content):
         try:
-            if int(check, 16) == zlib.crc32(text):
-                yield _notes(json.loads(text))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            yield _notes(document)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             continue
 
 
@@ -178,7 +171,7 @@ def _notes(document: dict[str, Any]) -> Notes:
     for known in _packages(document["packages"], document["forms"], pins):
         notes.packages[known.facts.digest] = known
     for location, stamp, digest, folders in document["places"]:
-        notes.places[location] = KnownPlace(tuple(stamp), intern(digest), tuple(folders))
+        notes.places[location] = KnownPlace(tuple(stamp), digest, tuple(folders))
     for location, known in document["ledgers"]:
         notes.ledgers[location] = KnownLedger(
             known["sequence"],
@@ -207,26 +200,26 @@ def _packages(
     shared = [_form(row) for row in forms]
     for digest, form, base, document, query, sizes in rows:
         common, paths = shared[form]
-        facts = PackageFacts(
-            **common,
-            digest=intern(digest),
-            spaces=Spaces(intern(document), intern(query)),
+        facts = common(
+            digest=digest,
+            spaces=Spaces(intern(document), query),
             base=None if base is None else pins[base],
             size_bytes=sum(sizes),
         )
-        yield Known(facts, paths, folders_of(paths), tuple(sizes))
+        yield Known(facts, paths, tuple(sizes))
 
 
-def _form(row: list[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _form(row: list[Any]) -> tuple[Callable[..., PackageFacts], tuple[str, ...]]:
     kind, dimension, input_dimension, libraries, classes, order, dtype, paths = row
-    common = {
-        "kind": Kind(kind),
-        "dimension": dimension,
-        "input_dimension": input_dimension,
-        "libraries": {intern(name): intern(text) for name, text in libraries.items()},
-        "foreign_classes": tuple(map(intern, classes)),
-        "device_order": tuple(map(intern, order)),
-        "dtype": intern(dtype),
-        "files": len(paths),
-    }
+    common = partial(
+        PackageFacts,
+        kind=Kind(kind),
+        dimension=dimension,
+        input_dimension=input_dimension,
+        libraries={intern(name): intern(text) for name, text in libraries.items()},
+        foreign_classes=tuple(map(intern, classes)),
+        device_order=tuple(map(intern, order)),
+        dtype=intern(dtype),
+        files=len(paths),
+    )
     return common, tuple(map(intern, paths))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from pairlock.catalog.listing import (
@@ -58,8 +59,10 @@ class Lister:
         self._before: dict[str, Any] = {}
         self.listing = Listing()
         self._given: set[tuple[str, int]] = set()
+        self._used: set[str | None] = set()
+        """Locations of what was handed out, and ids of logged models."""
+
         self._pending: dict[str | None, list[tuple[str, int]]] = defaultdict(list)
-        self._came: set[str] = set()
         self.orphans: dict[str, str] = {}
         """Ids of Pairlock's logged models that no version was registered from, with locations."""
 
@@ -166,7 +169,7 @@ class Lister:
                 place = derived(one, self.listing)
                 if place[0] is not None:
                     found.append((one, place))
-                    self._given.add(key)
+        self._give(found)
         return found
 
     def _rest(self) -> Batch:
@@ -176,14 +179,18 @@ class Lister:
             for key, one in self.listing.versions.items()
             if key not in self._given
         ]
-        self._given.update((one.name, one.version) for one, _ in found)
+        self._give(found)
         return found
+
+    def _give(self, batch: Batch) -> None:
+        self._given.update((one.name, one.version) for one, _ in batch)
+        self._used.update(chain.from_iterable(place for _, place in batch))
 
     def came(self, one: ListedVersion, model_id: str | None) -> None:
         """Add a version that was registered since, from a logged model that may be as new."""
         self.listing.versions[one.name, one.version] = one
         if model_id is not None and is_logged_model_there(model_id):
-            self._came.add(model_id)
+            self.listing.logged_ids.add(model_id)
             self.orphans.pop(model_id, None)
 
     def doomed(self, location: str, model_id: str | None) -> str:
@@ -205,19 +212,18 @@ class Lister:
         return ""
 
     def _is_logged(self, model_id: str) -> bool:
-        return model_id in self.listing.logged or model_id in self._came
+        listing = self.listing
+        return model_id in listing.logged_ids or model_id in listing.logged
 
     def _find_orphans(self) -> dict[str, str]:
         listing = self.listing
-        used = {source_model_id(one.source) for one in listing.versions.values()}
-        places = {derived(one, listing)[0] for one in listing.versions.values()}
         found = {
             one.model_id: one.location
             for one in listing.logged.values()
             if one.is_ready
             and one.digest is not None
-            and one.model_id not in used
-            and one.location not in places
+            and one.model_id not in self._used
+            and one.location not in self._used
         }
         remembered = {data["model_id"] for data in self._before.get("logged", ())} & found.keys()
         if len(remembered) > _ASKED_SINGLY:

@@ -21,6 +21,7 @@ from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, Pair
 from pairlock.integrity import compare_entries
 from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
 from pairlock.inventory.journal import Known, Stamp, pickles_in
+from pairlock.inventory.looking import ends_of, is_as_it_was, manifest_stamp
 from pairlock.inventory.remembered import Memory
 from pairlock.inventory.telling import tell
 from pairlock.manifest import MANIFEST_NAME, package_digest
@@ -133,15 +134,17 @@ def version_facts(
 
 def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
     try:
-        found = os.stat(f"{location}/{MANIFEST_NAME}")  # noqa: PTH116 - a Path costs more than this
+        stamp = manifest_stamp(location)
     except (FileNotFoundError, NotADirectoryError):
         return _without_manifest(one, location, LocalStore(Path(location)))
-    stamp = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, found.st_dev)
     known, folders = _remembered(location, stamp, memory)
-    if known is not None and _is_as_it_was(location, known, folders):
+    if known is not None and is_as_it_was(
+        location, stamp, folders, paths=known.paths, sizes=known.sizes
+    ):
         return Look(state=PackageState.THERE, known=known)
     store = LocalStore(Path(location))
-    is_settled = time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) > _JUST_NOW_NS
+    _, mtime_ns, _, ctime_ns, _ = stamp
+    is_settled = time.time_ns() - max(mtime_ns, ctime_ns) > _JUST_NOW_NS
     if known is None:
         known = _read(one, location, store, memory, stamp if is_settled else None)
     folders = _folder_stamps(location, known) or ()
@@ -156,32 +159,18 @@ def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
     return _there(known, (), others)
 
 
-def _is_as_it_was(location: str, known: Known, folders: Stamp) -> bool:
-    """Whether no folder gained or lost a name, and every file is there with its size."""
-    if not folders or _folder_stamps(location, known, settled=False) != folders:
-        return False
-    try:
-        for path, size_bytes in zip(known.paths, known.sizes, strict=True):
-            found = os.lstat(f"{location}/{path}")
-            if found.st_size != size_bytes or not stat.S_ISREG(found.st_mode):
-                return False
-    except OSError:
-        return False
-    return True
-
-
-def _folder_stamps(location: str, known: Known, *, settled: bool = True) -> Stamp | None:
+def _folder_stamps(location: str, known: Known) -> Stamp | None:
     """Time and inode of every folder; None where one is gone, or changed just now."""
     stamps: list[int] = []
     latest_ns = 0
     try:
-        for folder in known.folders:
-            found = os.lstat(f"{location}/{folder}" if folder else location)
+        for end in ends_of(known.folders):
+            found = os.lstat(location + end)
             stamps += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
             latest_ns = max(latest_ns, found.st_mtime_ns, found.st_ctime_ns)
     except OSError:
         return None
-    return None if settled and time.time_ns() - latest_ns < _JUST_NOW_NS else tuple(stamps)
+    return None if time.time_ns() - latest_ns < _JUST_NOW_NS else tuple(stamps)
 
 
 def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:

@@ -24,7 +24,6 @@ from pairlock.inventory.journal import (
     KnownPlace,
     Notes,
     Stamp,
-    folders_of,
     read_lines,
     write_line,
 )
@@ -71,7 +70,7 @@ class Memory:
 
     def note_package(self, told: Told) -> Known:
         """Note what a manifest says."""
-        known = Known(told.facts, told.paths, folders_of(told.paths), told.sizes)
+        known = Known(told.facts, told.paths, told.sizes)
         for notes in (self._known, self._news, self._alive):
             notes.packages[told.facts.digest] = known
         return known
@@ -126,7 +125,7 @@ def recall(folder: CacheFolder, registry: str) -> Memory:
     """
     memory = Memory()
     try:
-        content = _path(folder, registry).read_bytes()
+        content = journal_path(folder, registry).read_bytes()
     except OSError:
         return memory
     for notes in read_lines(content):
@@ -146,7 +145,7 @@ def keep(folder: CacheFolder, registry: str, memory: Memory, *, was_whole: bool)
     content, replaces = memory.unwritten(was_whole=was_whole)
     if not content:
         return
-    path = _path(folder, registry)
+    path = journal_path(folder, registry)
     try:
         folder.prepare()
         path.parent.mkdir(exist_ok=True)
@@ -159,7 +158,13 @@ def keep(folder: CacheFolder, registry: str, memory: Memory, *, was_whole: bool)
         return
 
 
-def _path(folder: CacheFolder, registry: str) -> Path:
+def journal_path(folder: CacheFolder, registry: str) -> Path:
+    """The file in which is kept what is known of a registry.
+
+    Args:
+        folder: the cache.
+        registry: its address, without credentials.
+    """
     try:
         release = version("pairlock")
     except PackageNotFoundError:

@@ -18,7 +18,9 @@ from pairlock.catalog import is_local_registry, registry_file
 from pairlock.catalog.listing import ListedModel, ListedVersion, ask_location, derived
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, Finding, NotFoundError, PairlockError, UnavailableError
-from pairlock.garbage import collector_off
+from pairlock.garbage import collector_off, collector_on
+from pairlock.installed import need
+from pairlock.inventory.ahead import Ahead
 from pairlock.inventory.deep import Wish, hash_all, wishes
 from pairlock.inventory.facts import (
     Inventory,
@@ -39,7 +41,7 @@ from pairlock.inventory.meanwhile import (
     versions_now,
 )
 from pairlock.inventory.packages import Look, look_at, version_facts
-from pairlock.inventory.remembered import Memory, keep, recall
+from pairlock.inventory.remembered import Memory, journal_path, keep, recall
 from pairlock.progress import SILENT, Progress
 from pairlock.registries import registry_in_use
 from pairlock.stores.opening import is_remote
@@ -84,33 +86,38 @@ def take(
         it then holds what was looked at by then.
 
     Raises:
-        UnavailableError: the registry does not answer at all, or this machine is offline and the
-            registry is not on it.
+        UnavailableError: the registry does not answer at all, this machine is offline and the
+            registry is not on it, or MLflow is not installed.
         InvalidInputError: an environment variable means nothing.
     """
+    need("looking at a whole registry", "mlflow")
     settings = current_settings()
     if settings.offline and not is_local_registry():
         raise _offline(str(registry_in_use()))
     folder = CacheFolder(settings.cache)
     address = _address()
-    with collector_off():
-        memory = recall(folder, address) if remembered else Memory()
-    taking = _Taking(
-        deep=deep,
-        jobs=jobs,
-        memory=memory,
-        offline=settings.offline,
-        progress=progress,
-        stop=stop or (lambda: False),
-    )
     chosen = frozenset(names)
-    lister = Lister(chosen, memory if remembered else None, taking.stopped)
     is_complete = False
-    try:
-        inventory = taking.run(lister, str(registry_in_use()))
-        is_complete = inventory.complete
-    finally:
-        keep(folder, address, memory, was_whole=is_complete and not chosen)
+    stop = stop or (lambda: False)
+    with collector_off(), Ahead(stop) as ahead:
+        if remembered and not chosen and jobs is None:
+            ahead.begin(journal_path(folder, address))
+        memory = recall(folder, address) if remembered else Memory()
+        taking = _Taking(
+            deep=deep,
+            jobs=jobs,
+            memory=memory,
+            ahead=ahead,
+            offline=settings.offline,
+            progress=progress,
+            stop=stop,
+        )
+        lister = Lister(chosen, memory if remembered else None, taking.stopped)
+        try:
+            inventory = taking.run(lister, str(registry_in_use()))
+            is_complete = inventory.complete
+        finally:
+            keep(folder, address, memory, was_whole=is_complete and not chosen)
     return inventory
 
 
@@ -121,6 +128,7 @@ class _Taking:
     deep: bool
     jobs: int | None
     memory: Memory
+    ahead: Ahead
     offline: bool
     progress: Progress
     stop: Callable[[], bool]
@@ -131,21 +139,24 @@ class _Taking:
 
     def stopped(self) -> bool:
         """Whether to go on is over."""
-        if not self.ended.is_set() and self.stop():
+        if self.ended.is_set():
+            return True
+        if self.stop():
             self.ended.set()
-        return self.ended.is_set()
+            return True
+        return False
 
     def run(self, lister: Lister, registry: str) -> Inventory:
         """Do all of it, as far as it goes."""
         at_ms = time.time_ns() // 1_000_000
         try:
-            with collector_off():  # what is made here stays, and to go through it costs as much
-                self._look(lister)
-                if not self.problem:
-                    self._read_ledgers(lister)
-                    self._catch_up(lister)
+            self._look(lister)
+            if not self.problem:
+                self._read_ledgers(lister)
+                self._catch_up(lister)
             if self.deep and not self.problem:
-                self._hash()
+                with collector_on():
+                    self._hash()
         except KeyboardInterrupt:
             self.ended.set()
         if self.ended.is_set() and not self.problem:
@@ -178,6 +189,7 @@ class _Taking:
                     self.seen.update((key, facts) for key, facts in found if facts is not None)
             except KeyboardInterrupt:
                 self.ended.set()
+                self.ahead.end()
                 self._save(waiting)
 
     def _save(self, waiting: Iterable[Future[list[tuple[Key, VersionFacts | None]]]]) -> None:
@@ -205,7 +217,9 @@ class _Taking:
             except PairlockError as error:
                 look = Look(state=PackageState.UNREACHABLE, problem=error.found)
                 return version_facts(one, "", model_id, look)
-        if self.offline and is_remote(location):
+        if (known := self.ahead.told(location, self.memory)) is not None:
+            look = Look(state=PackageState.THERE, known=known)
+        elif self.offline and is_remote(location):
             look = Look(state=PackageState.UNREACHABLE, problem="this machine is offline")
         else:
             look = look_at(one, location, self.memory)

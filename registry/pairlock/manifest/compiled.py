@@ -78,13 +78,13 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedTensor:
-    """A float32 weight that is given to the graph when the model is loaded."""
+    """A weight that is given to the graph when the model is loaded."""
 
     name: str
     """What the graph calls it."""
 
     source: TensorPlace
-    """Taken as it is, or widened from float16 or bfloat16."""
+    """Taken as float32, widened where it is in half precision; integers as they are."""
 
     added: LowRank | None
 
@@ -131,9 +131,6 @@ class Compiled:
     derived: tuple[DerivedTensor, ...]
     """Every weight of the graph, or none where the graph names places in the model's files."""
 
-    stored_bytes: int
-    """Size of `weights.bin`; 0 where there is none."""
-
     @property
     def bare_derived(self) -> tuple[DerivedTensor, ...]:
         """The weights of the graph without what an adapter adds to them."""
@@ -142,7 +139,9 @@ class Compiled:
     @property
     def file_names(self) -> tuple[str, ...]:
         """The files beside `runtime.json` that it needs."""
-        own = [GRAPH_NAME] + ([STORED_WEIGHTS] if self.stored_bytes else [])
+        own = [GRAPH_NAME]
+        if any(tensor.source.place is Place.RUNTIME for tensor in self.derived):
+            own.append(STORED_WEIGHTS)
         if self.tokenizer.file.place is Place.RUNTIME:
             own.append(self.tokenizer.file.path)
         return tuple(own)
@@ -157,7 +156,6 @@ def write_compiled(compiled: Compiled) -> bytes:
             "precision": compiled.precision,
             "inputs": list(compiled.inputs),
             "graph_bytes": compiled.graph_bytes,
-            "stored_bytes": compiled.stored_bytes,
             "tokenizer": {
                 "place": tokenizer.file.place.value,
                 "path": tokenizer.file.path,
@@ -235,7 +233,6 @@ def _compiled(reader: ObjectReader) -> Compiled:
         precision=reader.choice("precision", PRECISIONS),
         inputs=reader.texts("inputs"),
         graph_bytes=graph_bytes,
-        stored_bytes=reader.integer("stored_bytes", at_least=0),
         tokenizer=_tokenizer(reader.child("tokenizer")),
         derived=tuple(_derived(item) for item in reader.children("derived", at_most=_MOST_DERIVED)),
     )

@@ -32,8 +32,14 @@ RUNTIME_DOCUMENT = "runtime.json"
 """What the onnx runtime needs to know, in its folder."""
 
 GRAPH_NAME = "graph.onnx.gz"
-STORED_WEIGHTS = "weights.bin"
+STORED_WEIGHTS = "weights.safetensors"
 """Weights that are in no file of the model: quantised ones."""
+
+LINKED_FOLDER = "graphs"
+"""Beside the payload: graphs that were made for a package later, each in a folder by its digest."""
+
+LINKED_DOCUMENT = "graph.json"
+"""What such a graph is for, and its files."""
 
 MAX_GRAPH_BYTES = 64 << 20
 """A larger graph, unpacked, is refused: it holds no weights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairlock.errors import ErrorKind, NotFoundError
+from pairlock.installed import need
 from pairlock.references import HubReference
 
 # What the layout rules may select; keeps optimizer states and other runtimes on the hub.
@@ -21,7 +22,9 @@ def hub_snapshot(reference: HubReference, *, offline: bool = False) -> Path:
 
     Raises:
         NotFoundError: it is in no local cache, and the hub cannot be asked or does not have it.
+        UnavailableError: `huggingface-hub` is not installed.
     """
+    need(f"{reference}, a model on the Hugging Face Hub,", "huggingface_hub")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -144,7 +143,7 @@ class LocalStore:
             StorageError: writing failed.
         """
         target = self.root / path
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        aside = target.with_name(f".{target.name}.{os.urandom(16).hex()}.partial")
         try:
             copy_hashing(source, aside, recorded_as=record.path)
             aside.replace(target)
@@ -165,7 +164,7 @@ class LocalStore:
         target = self.root / path
         if os.path.lexists(target):
             raise _taken(target)  # spares whoever comes late the writing; the link decides
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+        aside = target.with_name(f".{target.name}.{os.urandom(16).hex()}.partial")
         try:
             _make_folder(target.parent)
             with aside.open("xb") as stream:
@@ -192,7 +191,7 @@ class LocalStore:
         Raises:
             StorageError: nothing can be written there.
         """
-        path = f".pairlock-probe-{uuid.uuid4().hex}"
+        path = f".pairlock-probe-{os.urandom(16).hex()}"
         try:
             self.create(path, b"probe")
             try:

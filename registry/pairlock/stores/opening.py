@@ -1,4 +1,4 @@
-"""From a location to the store that reads it."""
+"""From a location to the store that reads it. A store's module is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from pairlock.errors import ErrorKind, UnsupportedError
 from pairlock.stores.interface import Store
 from pairlock.stores.local import LocalStore
-from pairlock.stores.proxy import ProxyStore
-from pairlock.stores.s3 import S3Store
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/", re.IGNORECASE)
 
 
 def is_remote(location: str) -> bool:
     """Whether a location is another store's URI and no path on this machine."""
+    if location.startswith("/"):
+        return False
     return _SCHEME.match(location) is not None or location.startswith("mlflow-artifacts:")
 
 
@@ -34,8 +34,12 @@ def open_store(location: str, *, follow_links: bool = False) -> Store:
         return LocalStore(Path(location), follow_links=follow_links)
     scheme = location.partition(":")[0].lower()
     if scheme in {"s3", "s3a"}:
+        from pairlock.stores.s3 import S3Store
+
         return S3Store(f"s3{location[len(scheme) :]}")
     if scheme == "mlflow-artifacts":
+        from pairlock.stores.proxy import ProxyStore
+
         return ProxyStore(location)
     raise UnsupportedError(
         f"{location} lies in a store that this release does not read",

@@ -1,23 +1,28 @@
 """A folder behind the artifact proxy of an MLflow server (`mlflow-artifacts:`).
 
-Requests go through MLflow's own client, so that its settings for authentication and TLS hold.
+MLflow's settings for authentication and TLS hold. What is read is asked for directly, where they
+are plain; otherwise, and for what is written, requests go through MLflow's own client.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, UnsupportedError
+from pairlock.references import without_credentials
 from pairlock.registries import registry_in_use
 from pairlock.stores.body import HttpBody, give_back, open_body, read_small
 from pairlock.stores.failures import (
     FETCHING,
+    NOTHING_DONE,
     STORING,
     file_missing,
     first_line,
@@ -31,8 +36,10 @@ from pairlock.stores.interface import (
     EntryType,
     OtherSizeError,
 )
+from pairlock.tracking_server import NoAnswerError, TrackingServer, server
+from pairlock.without_mlflow import OnlyMlflowError, mlflow_is_loaded, need_mlflow
 
-_SERVICE = "/mlflow-artifacts/artifacts"
+_SERVICE = "/api/2.0/mlflow-artifacts/artifacts"
 _TIMEOUT_S = 30
 _UPLOAD_TIMEOUT_S = 600  # the server answers when it has stored all of it
 _RETRIES = 3
@@ -100,8 +107,10 @@ class ProxyStore:
         """Store a file; MLflow's proxy takes no checksum.
 
         Raises:
-            UnavailableError: the server cannot be reached, or refuses.
+            UnavailableError: the server cannot be reached, or refuses, or MLflow is not installed.
+            UnsupportedError: the server would store another file.
         """
+        need_mlflow(OnlyMlflowError("storing files behind the artifact proxy"))
         from mlflow.utils.rest_utils import http_request
 
         if unquote(path) != path:
@@ -159,25 +168,55 @@ class ProxyStore:
 
     @contextmanager
     def _get(self, path: str, wanted: dict[str, str], *, start: int) -> Iterator[HttpBody]:
+        with self._translated(path):
+            headers = {"Accept-Encoding": "identity", **wanted}
+            answer = self._ask(f"{self._resolved.folder}/{quote(path)}", {}, headers)
+        try:
+            self._check(path, answer.status)
+            told = {name.lower(): value for name, value in answer.headers.items()}
+            yield open_body(answer, status=answer.status, headers=told, start=start)
+        finally:
+            give_back(answer)
+
+    def _ask(self, endpoint: str, fields: dict[str, str], headers: dict[str, str]) -> Any:
+        """urllib3's response, its body still to come."""
+        if self._direct is not None:
+            return self._direct.get(
+                endpoint,
+                fields,
+                headers=headers,
+                retries=_RETRIES,
+                timeout_s=_TIMEOUT_S,
+                raise_on_status=False,
+                preload=False,
+            )
+        from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
 
-        with self._translated(path):
-            answer = http_request(
-                self._repository._host_creds,
-                f"/{quote(path)}",
-                "GET",
-                max_retries=_RETRIES,
-                extra_headers={"Accept-Encoding": "identity", **wanted},
-                timeout=_TIMEOUT_S,
-                raise_on_status=False,
-                stream=True,
-            )
+        return http_request(
+            get_default_host_creds(self._resolved.server),
+            endpoint,
+            "GET",
+            params=fields,
+            max_retries=_RETRIES,
+            extra_headers=headers,
+            timeout=_TIMEOUT_S,
+            raise_on_status=False,
+            stream=True,
+        ).raw
+
+    @cached_property
+    def _direct(self) -> TrackingServer | None:
+        """The server, where it can be asked without MLflow."""
         try:
-            self._check(path, answer.status_code)
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            yield open_body(answer.raw, status=answer.status_code, headers=headers, start=start)
-        finally:
-            give_back(answer.raw)
+            return server(self._resolved.server)
+        except OnlyMlflowError as reason:
+            need_mlflow(reason)
+        return None
+
+    @cached_property
+    def _resolved(self) -> _Resolved:
+        return _resolve(self._uri, self._server)
 
     def _check(self, path: str, status: int, *, done: str = FETCHING) -> None:
         place = self._place(path)
@@ -201,40 +240,72 @@ class ProxyStore:
                 yield path, Entry(type=EntryType.FILE, size_bytes=size_bytes, stamp=())
 
     def _children(self, folder: str) -> list[dict[str, Any]]:
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request
-
         # MLflow's own listing waits for a dead server for minutes
-        server, _, root = self._repository.artifact_uri.partition(_SERVICE)
-        answer = http_request(
-            get_default_host_creds(server),
-            _SERVICE,
-            "GET",
-            params={"path": f"{root}/{folder}".strip("/")},
-            max_retries=_RETRIES,
-            timeout=_TIMEOUT_S,
-            raise_on_status=False,
-        )
-        self._check(folder, answer.status_code)
+        root = self._resolved.folder.partition(_SERVICE)[2]
+        path = {"path": f"{root}/{folder}".strip("/")}
+        answer = self._ask(_SERVICE, path, {})
         try:
-            found: list[dict[str, Any]] = answer.json().get("files", [])
+            self._check(folder, answer.status)
+            found: list[dict[str, Any]] = json.loads(answer.read(decode_content=True)).get(
+                "files", []
+            )
             return [item for item in found if "/" not in item["path"]]
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise unreachable(self._place(folder), first_line(error)) from error
+        finally:
+            give_back(answer)
 
     def _place(self, path: str) -> str:
         return f"{self._uri.rstrip('/')}/{path}" if path else self._uri
 
     @contextmanager
     def _translated(self, path: str, *, done: str = FETCHING) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-
         place = self._place(path)
         try:
             yield
-        except (MlflowException, RequestException) as error:
+        except _errors() as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status in {401, 403}:
                 raise refused(place, first_line(error), hint=_HINT, done=done) from error
             raise unreachable(place, first_line(error), done=done) from error
+
+
+class _Resolved(NamedTuple):
+    """A folder behind a proxy, as URLs have it."""
+
+    server: str
+    folder: str
+    """The path on the server."""
+
+
+def _resolve(uri: str, tracking_uri: str) -> _Resolved:
+    """Where a folder is; as `MlflowArtifactsRepository.resolve_uri` of MLflow 3.17.
+
+    Raises:
+        UnavailableError: nowhere, as the registry in use is no server, or the URI names no host.
+    """
+    try:
+        split, tracking = urlsplit(uri), urlsplit(tracking_uri)
+        if tracking.scheme not in {"http", "https"}:
+            raise ValueError(f"the registry {without_credentials(tracking_uri)} is no server")
+        if split.hostname and split.hostname.isdecimal() and not split.port:
+            raise ValueError("the URI has a port and no host")
+    except ValueError as error:
+        raise unreachable(uri, str(error), done=NOTHING_DONE) from error
+    netloc = split.netloc or tracking.netloc
+    # a store's root lies at the server's root there, whatever path the server has
+    prefix = "" if split.path == "/" else tracking.path.rstrip("/")
+    folder = re.sub("//+", "/", f"{_SERVICE}/{split.path}").rstrip("/")
+    return _Resolved(f"{tracking.scheme}://{netloc}{prefix}", folder)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What asking raises; MLflow's errors can only be there when MLflow is."""
+    from urllib3.exceptions import HTTPError
+
+    if not mlflow_is_loaded():
+        return (NoAnswerError, HTTPError)
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    return (NoAnswerError, HTTPError, MlflowException, RequestException)

@@ -7,7 +7,6 @@ it turned it around. A graph of MiniLM is 38 kB then, where one with its weights
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from pairlock.manifest.compiled import DERIVED, DerivedTensor, Place, TensorPlace
+from pairlock.manifest.format import STORED_WEIGHTS
 from pairlock_flavors.onnx_runtime.weights import SafetensorsFile
 from pairlock_flavors.packaging.graphs.refusal import NotExportedError
 
@@ -76,8 +76,10 @@ class WeightFiles:
 
     def mapped(self, tensor: TensorPlace) -> tuple[str, int, int] | None:
         """File, offset and length of a tensor that a graph can use as it lies there."""
+        if tensor.place is not Place.MODEL:
+            return None
         facts = self._files[tensor.place, tensor.path].tensors[tensor.name]
-        if tensor.place is not Place.MODEL or facts.dtype != "F32":
+        if facts.dtype != "F32":
             return None
         return tensor.path, facts.offset, facts.size_bytes
 
@@ -102,12 +104,15 @@ def content_of(array: NDArray[Any]) -> Content:
     return tuple(content.shape), hashlib.sha256(content.data).digest()
 
 
-def find_weights(model: ir.Model, files: WeightFiles) -> list[Bound]:
+def find_weights(
+    model: ir.Model, files: WeightFiles, stored: dict[str, NDArray[Any]] | None = None
+) -> list[Bound]:
     """Say where the weights of a graph lie, and turn around those that the exporter turned.
 
     Args:
         model: the graph with its weights. Nodes that use a turned weight are changed.
         files: where to look for them.
+        stored: takes the weights that are in no file; None where there may be none.
 
     Raises:
         NotExportedError: the graph has large constants that are in no file.
@@ -117,18 +122,15 @@ def find_weights(model: ir.Model, files: WeightFiles) -> list[Bound]:
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
         assert tensor is not None
-        if _stays(tensor):
-            left_bytes += tensor.nbytes
-            continue
-        array = tensor.numpy()
-        place = files.find(array)
-        if place is None and array.ndim == 2 and (place := files.find(array.T)) is not None:
-            _use_turned(model, value)
-            array = array.T
+        place = None if _stays(tensor) else _found_place(model, value, files)
+        if place is None and stored is not None and _is_weight(tensor):
+            stored[name] = tensor.numpy()
+            place = TensorPlace(Place.RUNTIME, STORED_WEIGHTS, name)
         if place is None:
             left_bytes += tensor.nbytes
         else:
-            found.append(Bound(name, place, tuple(array.shape)))
+            assert value.shape is not None
+            found.append(Bound(name, place, tuple(value.shape.numpy())))
     if left_bytes > _MOST_CONSTANTS_BYTES:
         raise NotExportedError(
             f"{left_bytes:,} bytes of its graph are in no safetensors file of the model, and would "
@@ -162,7 +164,7 @@ def bind(
             _put(model, weight, *mapped)
         return ()
     for weight in weights:
-        _put(model, weight, DERIVED, 0, 4 * math.prod(weight.shape))
+        _put(model, weight, DERIVED, 0, None)
     unchanged = DerivedTensor(name="", source=TensorPlace(Place.MODEL, "", ""), added=None)
     return tuple(
         replace(
@@ -206,17 +208,31 @@ def serialised(model: ir.Model) -> bytes:
 
 def _stays(tensor: Any) -> bool:
     """Whether a constant stays in the graph."""
-    is_small = tensor.nbytes < _INLINE_BYTES and tensor.shape.rank() != 2
-    return bool(is_small or tensor.dtype != ir.DataType.FLOAT)
+    return bool(tensor.nbytes < _INLINE_BYTES and tensor.shape.rank() != 2)
 
 
-def _put(model: ir.Model, weight: Bound, location: str, offset: int, length: int) -> None:
+def _found_place(model: ir.Model, value: ir.Value, files: WeightFiles) -> TensorPlace | None:
+    tensor = value.const_value
+    assert tensor is not None
+    if tensor.dtype != ir.DataType.FLOAT:
+        return None
+    array = tensor.numpy()
+    place = files.find(array)
+    if place is None and array.ndim == 2 and (place := files.find(array.T)) is not None:
+        _use_turned(model, value)
+        value.shape = ir.Shape(array.T.shape)
+    return place
+
+
+def _put(model: ir.Model, weight: Bound, location: str, offset: int, length: int | None) -> None:
     value = model.graph.initializers[weight.initializer]
+    tensor = value.const_value
+    assert tensor is not None
     value.const_value = ir.ExternalTensor(
         location,
         offset,
-        length,
-        ir.DataType.FLOAT,
+        tensor.nbytes if length is None else length,
+        tensor.dtype,
         shape=ir.Shape(weight.shape),
         name=weight.initializer,
         base_dir="",
@@ -240,3 +256,8 @@ def _use_turned(model: ir.Model, value: ir.Value) -> None:
             turned = turning.outputs[0]
             turned.name = f"{value.name}_turned"
         node.replace_input_with(index, turned)
+
+
+def _is_weight(tensor: ir.TensorProtocol) -> bool:
+    kinds = {ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32}
+    return tensor.nbytes >= _INLINE_BYTES and tensor.dtype in kinds

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 from sentence_transformers import SentenceTransformer
 
-import onnx
 from pairlock.bases import Base
 from pairlock.manifest import CustomFacts, Manifest, PeftFacts
 from pairlock.manifest.compiled import (
@@ -93,27 +93,56 @@ def compile_graph(source: Source, target: Path, texts: tuple[str, ...]) -> Compi
     """
     _check_adapter(source.manifest)
     files = WeightFiles(source.folders)
-    target.mkdir(parents=True, exist_ok=True)
-    settings = source.manifest.encode
     known = _graph_of_base(source, files)
     model, inputs, weights = known if known is not None else _exported(source.bare.model, files)
-    place, path = _tokenizer_file(source)
-    tokenizer = record_tokenizer(source.bare.model, settings, place, path, target)
-    kept = {**source.folders, Place.RUNTIME: target}[tokenizer.file.place] / tokenizer.file.path
-    check_tokens(source.bare.model, settings, TextTokenizer(kept, tokenizer, inputs), texts)
     derived = _changed_weights(source, files)
     check_all_bound(source.bare.model, derived, weights, files)
-    made = bind(model, weights, derived, files)
-    content = serialised(model)
+    graph = Graph(model=model, inputs=inputs, derived=bind(model, weights, derived, files))
+    return write_graph(source, graph, target, texts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A graph that is ready to be written."""
+
+    model: ir.Model
+    """Without weights."""
+
+    inputs: tuple[str, ...]
+    derived: tuple[DerivedTensor, ...]
+    precision: str = "float32"
+
+
+def write_graph(source: Source, graph: Graph, target: Path, texts: tuple[str, ...]) -> Compiled:
+    """Write a graph and its description, once `tokenizers` was found to give the same tokens.
+
+    Args:
+        source: what it was made of.
+        graph: the graph.
+        target: the folder to write to; made here.
+        texts: what tokenizers are compared on.
+
+    Returns:
+        The description.
+
+    Raises:
+        NotExportedError: its tokens cannot be made without transformers, or it is too large.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    settings, pipeline = source.manifest.encode, source.bare.model
+    place, path = _tokenizer_file(source)
+    tokenizer = record_tokenizer(pipeline, settings, place, path, target)
+    kept = {**source.folders, Place.RUNTIME: target}[tokenizer.file.place] / tokenizer.file.path
+    check_tokens(pipeline, settings, TextTokenizer(kept, tokenizer, graph.inputs), texts)
+    content = serialised(graph.model)
     if len(content) > MAX_GRAPH_BYTES:
         raise NotExportedError(f"its graph has {len(content):,} bytes without weights")
     compiled = Compiled(
-        precision="float32",
-        inputs=inputs,
+        precision=graph.precision,
+        inputs=graph.inputs,
         graph_bytes=len(content),
         tokenizer=tokenizer,
-        derived=made,
-        stored_bytes=0,
+        derived=graph.derived,
     )
     (target / GRAPH_NAME).write_bytes(gzip.compress(content, mtime=0))
     (target / RUNTIME_DOCUMENT).write_bytes(write_compiled(compiled))

@@ -72,7 +72,7 @@ def export(model: SentenceTransformer) -> tuple[Any, tuple[str, ...]]:
         raise NotExportedError(f"it takes {', '.join(strange)} beside tokens")
     names = tuple(name for name in KNOWN_INPUTS if name in tensors)
     dynamic = torch.export.Dim.DYNAMIC
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 _Whole(model, names, rest).eval(),
@@ -113,9 +113,9 @@ class _Whole(torch.nn.Module):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from telling what it does."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+def quiet() -> Iterator[None]:
+    """Keep exporter and quantiser from telling what they do; the latter uses the root logger."""
+    loggers = [logging.getLogger(name) for name in ("", "torch.onnx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

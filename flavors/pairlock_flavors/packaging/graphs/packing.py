@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from pairlock.bases import Base
+from pairlock.bases import Base, kept_base
+from pairlock.config import current_settings
 from pairlock.digests import FileRecord, record_file
 from pairlock.errors import PairlockError
 from pairlock.golden import FLOAT32_BARS
 from pairlock.manifest import Manifest
 from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_DOCUMENT, RUNTIME_FOLDER
+from pairlock.progress import SILENT
 from pairlock_flavors.golden_vectors import Vectors, compare, compute_vectors
 from pairlock_flavors.onnx_runtime.assemble import GraphParts, assemble
 from pairlock_flavors.packaging.graphs.compiling import Source, compile_graph
@@ -52,6 +54,9 @@ def pack_graph(
     target = root / RUNTIME_FOLDER
     folder: AbstractContextManager[Path] = nullcontext(root / MODEL_FOLDER)
     if base is not None:
+        if base.model_folder is None:
+            # onnxruntime maps no file through a link, and loads map the cache's in any case
+            base = kept_base(base, settings=current_settings(), progress=SILENT)
         folder = base.folder()
     with folder as model_folder:
         source = Source(

@@ -17,6 +17,7 @@ from pairlock.auditing.rules.view import (
     version_reference,
 )
 from pairlock.catalog import ARCHIVED, HEAD_TAG, LEDGER_TAG, READY
+from pairlock.errors import ErrorKind
 from pairlock.inventory import LedgerFacts, ModelFacts, VersionFacts
 from pairlock.inventory.tags import pin_of
 from pairlock.ledger import Held
@@ -80,14 +81,22 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:
 
 def _unsound(model: ModelFacts, ledger: LedgerFacts) -> Iterator[AuditFinding]:
     for finding in ledger.findings:
+        todo = (
+            f"See `pairlock history {model.name}`; bring the files in {ledger.location} back "
+            "from a backup or the bucket's versions."
+        )
+        if finding.kind is ErrorKind.FORMAT_TOO_NEW:
+            todo = (
+                "A newer Pairlock wrote it: use that release here too, "
+                "`pip install --upgrade pairlock`."
+            )
         yield of_model(
             Code.LEDGER_BROKEN,
             model,
             place=finding.place,
             expected=finding.expected,
             found=finding.found,
-            todo=f"See `pairlock history {model.name}`; bring the files in {ledger.location} back "
-            "from a backup or the bucket's versions.",
+            todo=todo,
         )
     if ledger.problem:
         yield of_model(

@@ -14,6 +14,7 @@ from pairlock.catalog import (
 from pairlock.config import current_settings
 from pairlock.errors import ErrorKind, InvalidInputError
 from pairlock.in_force import InForce
+from pairlock.installed import need
 from pairlock.ledger import Anchor, Ledger, Sealed, State, parse_anchor
 from pairlock.policy import StagePolicy
 from pairlock.references import check_model_name
@@ -47,7 +48,8 @@ def open_model(name: str) -> Opened:
     Raises:
         NotFoundError: there is no such model.
         IntegrityError: the newest entry is not whole, or the ledger ends before it should.
-        UnavailableError: the registry or the ledger's store cannot be reached.
+        UnavailableError: the registry or the ledger's store cannot be reached, or MLflow is not
+            installed.
         UnsupportedError: nobody said where the ledger of a model behind a proxy shall lie.
     """
     model, ledger = open_ledger(name)
@@ -61,6 +63,7 @@ def open_ledger(name: str) -> tuple[RegisteredModel, Ledger]:
     Raises:
         PairlockError: as `open_model`, but for what an entry can be.
     """
+    need("what concerns stages and ledgers", "mlflow")
     check_model_name(name)
     model = registered_model(name)
     location = ledger_location(model)
