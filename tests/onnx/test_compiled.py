@@ -23,7 +23,7 @@ from pairlock.manifest.compiled import (
     read_compiled,
     write_compiled,
 )
-from pairlock.manifest.format import MAX_GRAPH_BYTES
+from pairlock.manifest.format import MAX_GRAPH_BYTES, STORED_WEIGHTS
 
 SOURCE = TensorPlace(Place.MODEL, "model.safetensors", "layer.0.weight")
 ADDED = LowRank(
@@ -180,9 +180,10 @@ def test_the_files_that_it_needs_are_named() -> None:
     assert WHOLE.file_names == ("graph.onnx.gz", "tokenizer.json")
     other = replace(WHOLE.tokenizer, file=FilePlace(Place.MODEL, "tokenizer.json"))
     assert replace(WHOLE, tokenizer=other).file_names == ("graph.onnx.gz",)
-    stored = TensorPlace(Place.RUNTIME, "weights.safetensors", "w1")
-    quantised = DerivedTensor(name="w1", source=stored, added=None)
-    assert "weights.safetensors" in replace(WHOLE, derived=(quantised,)).file_names
+    stored = DerivedTensor(
+        name="w", source=TensorPlace(Place.RUNTIME, STORED_WEIGHTS, "w"), added=None
+    )
+    assert STORED_WEIGHTS in replace(WHOLE, derived=(stored,)).file_names
 
 
 def test_the_bare_weights_are_without_the_adapter() -> None:

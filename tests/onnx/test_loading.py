@@ -37,6 +37,7 @@ from pairlock import (
 from pairlock.cli.app import app
 from pairlock.encoder import Encoder
 from pairlock.manifest import Role
+from pairlock.verification import GOLDEN, GRAPH
 from pairlock_flavors.onnx_runtime.embedding import OnnxEmbedding
 from support.forgery import forge
 from support.graphs import assert_alike, assert_as_torch, chance_texts, log_graph
@@ -375,7 +376,7 @@ def test_verify_recomputes_by_the_graph_too(stock: Stock) -> None:
     """A package that names two runtimes is proved in both."""
     found = pairlock.verify(stock("lora"))
     assert found.passed
-    assert "onnxruntime" in found.checks[-1].detail
+    assert {GOLDEN, GRAPH} <= {check.name for check in found.checks}
 
 
 def test_profile_measures_torch(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,6 +384,8 @@ def test_profile_measures_torch(stock: Stock, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PAIRLOCK_RUNTIME", "onnx")
     found = pairlock.profile(stock("base"), device="cpu", texts=1, store=False)
     assert found.within_bars
+    assert "torch" in found.libraries
+    assert "onnxruntime" not in found.libraries
 
 
 def test_a_folder_of_this_machine_needs_no_network(

@@ -19,7 +19,6 @@ from pairlock.manifest.format import (
     ADAPTER_FOLDER,
     ADAPTER_WEIGHTS,
     GRAPH_NAME,
-    MODEL_FOLDER,
     RUNTIME_DOCUMENT,
     STORED_WEIGHTS,
 )
@@ -187,17 +186,16 @@ def _origin(derived: tuple[DerivedTensor, ...], parts: GraphParts) -> bytes:
     if not derived:
         return b""
     places = {part.place for tensor in derived for part in tensor.parts}
-    own = [
-        record
-        for record in parts.manifest.files
-        if places != {Place.MODEL} and not record.path.startswith(f"{MODEL_FOLDER}/")
-    ]
+    found = repr(derived)
+    if Place.ADAPTER in places:
+        records = parts.manifest.files
+        found += tree_digest([one for one in records if one.path.startswith(f"{ADAPTER_FOLDER}/")])
     if Place.RUNTIME in places:
-        # of a graph that was made later, whose files the manifest does not name
+        # of a graph that was made later: one that is made anew has the same folder
         if not (parts.runtime_folder / STORED_WEIGHTS).is_file():
             raise _wrong("the weights beside the graph", STORED_WEIGHTS, "no such file")
-        own.append(record_file(parts.runtime_folder, STORED_WEIGHTS))
-    return repr(derived).encode() + tree_digest(own).encode()
+        found += record_file(parts.runtime_folder, STORED_WEIGHTS).sha256
+    return found.encode()
 
 
 def _wrong(checked: str, expected: str, found: str) -> IntegrityError:

@@ -105,7 +105,10 @@ def shared_tokenizer(path: Path, facts: TokenizerFacts, inputs: Sequence[str]) -
     Raises:
         IntegrityError: `tokenizers` cannot read the file.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
     # the same bytes may lie in several places
     settings = replace(facts, file=FilePlace(Place.MODEL, ""))
     key = digest_bytes(content), settings, tuple(inputs)

@@ -31,6 +31,9 @@ _FLOATS: dict[str, np.dtype[Any]] = {
 }
 
 
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What comes of reading a file that is something else, or not there."""
+
 _STORED: dict[str, np.dtype[Any]] = {
     "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
@@ -38,8 +41,6 @@ _STORED: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
 }
 """What a quantised graph's own file holds."""
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What comes of reading a file that is something else, or not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,9 @@ def derived_weights(
         return file.float32(tensor.name)
 
     # onnxruntime reads them where they are; in a file that no library wrote that may be anywhere
-    made = ((tensor.name, derive(tensor, read)) for tensor in derived)
-    return {name: np.require(array, array.dtype, ["C", "A"]) for name, array in made}
+    return {
+        tensor.name: np.require(derive(tensor, read), requirements=["C", "A"]) for tensor in derived
+    }
 
 
 def derive(tensor: DerivedTensor, read: Callable[[TensorPlace], NDArray[Any]]) -> NDArray[Any]:

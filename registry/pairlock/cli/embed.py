@@ -86,8 +86,7 @@ def embed(
         output.say(f"warning: {warning}")
     if proof.answer_age_s is not None:
         output.say(f"offline: the registry's answer is {duration(proof.answer_age_s)} old")
-    how = proof.dtype if proof.runtime == "torch" else f"{proof.dtype}, {proof.runtime}"
-    output.say(f"{proof.uri} on {proof.device} ({how}), {proof.package_digest}")
+    output.say(f"{proof.uri} on {proof.device} ({proof.dtype}), {proof.package_digest}")
     output.result(
         {"role": role.value, "vectors": vectors, "receipt": proof.to_dict()},
         "\n".join(json.dumps(vector) for vector in vectors),

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 from sentence_transformers import SentenceTransformer
 
-import onnx
 from pairlock.bases import Base
 from pairlock.manifest import CustomFacts, Manifest, PeftFacts
 from pairlock.manifest.compiled import (
