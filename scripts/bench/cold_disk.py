@@ -3,7 +3,8 @@
 One real S3 server (SeaweedFS on loopback) holds MiniLM, registered by Pairlock and by MLflow's own
 Sentence-Transformers flavor. Sides, each a fresh process: Pairlock with its cache full and empty,
 in each runtime; MLflow's flavor, which keeps no cache; and the bare transfer of the same files by
-boto3 into an empty folder, in this process, by default and with eight parts of 8 MB.
+boto3 into an empty folder: in this process, by default and with eight parts of 8 MB, and in a fresh
+one, which has to import boto3 as Pairlock has.
 """
 
 from __future__ import annotations
@@ -45,6 +46,15 @@ CONFIGS = {
     ),
 }
 EMPTY = ", empty cache"
+PROCESS = "boto3, default, fresh process"
+TRANSFER = """
+import sys, boto3
+client = boto3.client("s3")
+bucket, folder, *keys = sys.argv[1:]
+for number, key in enumerate(keys):
+    client.download_file(bucket, key, f"{folder}/{number}")
+vector = []
+"""
 
 
 def emptied(cache: Path, start: Callable[..., FirstVector]) -> FirstVector:
@@ -64,6 +74,14 @@ def transfer(client: Any, keys: list[str], folder: Path, config: TransferConfig)
         target.parent.mkdir(parents=True, exist_ok=True)
         client.download_file(BUCKET, key, str(target), Config=config)
     return FirstVector(seconds=time.perf_counter() - start, peak_mb=0.0, vector=())
+
+
+def start_transfer(keys: list[str], folder: Path) -> FirstVector:
+    """The same in a fresh process, which imports boto3 and makes a client first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.sync()
+    return first_vector(TRANSFER, [BUCKET, str(folder), *keys])
 
 
 def package_keys(client: Any) -> list[str]:
@@ -94,6 +112,7 @@ def measure(folder: Path, client: Any, rounds: int) -> bool:
     sides[MLFLOW] = partial(first_vector, FULL[MLFLOW])
     for name, config in CONFIGS.items():
         sides[name] = partial(transfer, client, keys, target, config)
+    sides[PROCESS] = partial(start_transfer, keys, target)
     seconds, _ = interleave_starts(sides, rounds, alike=with_vectors)
     report("process start to first vector, MiniLM in S3 on loopback", seconds, TORCH)
     print()
