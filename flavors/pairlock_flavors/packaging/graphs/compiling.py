@@ -35,7 +35,7 @@ from pairlock.manifest.format import (
     RUNTIME_DOCUMENT,
     RUNTIME_FOLDER,
 )
-from pairlock_flavors.onnx_runtime.assemble import unpacked
+from pairlock_flavors.onnx_runtime.assemble import GraphParts, unpacked
 from pairlock_flavors.onnx_runtime.tokens import TextTokenizer
 from pairlock_flavors.packaging.graphs.adapting import check_all_bound, lora_weights
 from pairlock_flavors.packaging.graphs.binding import (
@@ -75,6 +75,20 @@ class Source:
         if self.manifest.adapter is not None:
             found[Place.ADAPTER] = self.root / ADAPTER_FOLDER
         return found
+
+    def parts(self, runtime_folder: Path) -> GraphParts:
+        """What a model on a graph of it is put together from.
+
+        Args:
+            runtime_folder: where the graph lies.
+        """
+        return GraphParts(
+            manifest=self.manifest,
+            root=self.root,
+            model_folder=self.model_folder,
+            runtime_folder=runtime_folder,
+            loaded_from=str(self.root),
+        )
 
 
 def compile_graph(source: Source, target: Path, texts: tuple[str, ...]) -> Compiled:

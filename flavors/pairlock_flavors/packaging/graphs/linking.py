@@ -20,7 +20,7 @@ from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_DOCUMENT
 from pairlock.manifest.linked import LinkedGraph
 from pairlock.packages import Package
 from pairlock_flavors.golden_vectors import GoldenResult, check_golden
-from pairlock_flavors.onnx_runtime.assemble import GraphParts, assemble
+from pairlock_flavors.onnx_runtime.assemble import assemble
 from pairlock_flavors.packaging.graphs.compiling import Source, compile_graph, write_graph
 from pairlock_flavors.packaging.graphs.quantizing import quantized_graph
 from pairlock_flavors.packaging.graphs.refusal import NotExportedError
@@ -118,16 +118,7 @@ def _whole(embedding: TorchEmbedding) -> Any:
 def _measured(source: Source, folder: Path, precision: str) -> tuple[GoldenBars, GoldenResult]:
     """The bars of a graph, and how it stands to them."""
     manifest = source.manifest
-    model = assemble(
-        GraphParts(
-            manifest=manifest,
-            root=source.root,
-            model_folder=source.model_folder,
-            runtime_folder=folder,
-            loaded_from=str(source.root),
-        ),
-        alone=True,
-    )
+    model = assemble(source.parts(folder), alone=True)
     if precision == "float32":
         return FLOAT32_BARS, check_golden(model, manifest, source.root)
     found = check_golden(model, manifest, source.root, bars=_UNBOUND)

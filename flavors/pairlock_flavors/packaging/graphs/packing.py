@@ -16,7 +16,7 @@ from pairlock.manifest import Manifest
 from pairlock.manifest.format import MODEL_FOLDER, RUNTIME_DOCUMENT, RUNTIME_FOLDER
 from pairlock.progress import SILENT
 from pairlock_flavors.golden_vectors import Vectors, compare, compute_vectors
-from pairlock_flavors.onnx_runtime.assemble import GraphParts, assemble
+from pairlock_flavors.onnx_runtime.assemble import assemble
 from pairlock_flavors.packaging.graphs.compiling import Source, compile_graph
 from pairlock_flavors.packaging.graphs.refusal import NotExportedError
 from pairlock_flavors.torch_runtime.models.sentence_model import SentenceModel
@@ -87,16 +87,7 @@ def _prove(source: Source, target: Path, golden: Vectors, texts: tuple[str, ...]
         NotExportedError: it is not the same.
     """
     manifest = source.manifest
-    model = assemble(
-        GraphParts(
-            manifest=manifest,
-            root=source.root,
-            model_folder=source.model_folder,
-            runtime_folder=target,
-            loaded_from=str(source.root),
-        ),
-        alone=True,
-    )
+    model = assemble(source.parts(target), alone=True)
     found = compute_vectors(model, texts, is_adapter=manifest.kind.is_adapter)
     if wrong := compare(golden, found, FLOAT32_BARS).findings:
         raise NotExportedError(f"its graph computes other vectors: {wrong[0]}")
