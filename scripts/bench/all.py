@@ -22,7 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
 MARKED = re.compile(
-    r"(?P<head><!-- measured: (?P<command>[^\n]*?) -->\n)(?P<block>```text\n.*?```\n)?", re.DOTALL
+    r"(?P<head><!-- measured: (?P<command>[^\n]*?) -->\n)"
+    r"(```text\n.*?```\n(\n!\[[^\n]*\n)?)?",
+    re.DOTALL,
 )
 WHEN = re.compile(r"(?<=<!-- when -->\n)[^\n]*\n")
 
@@ -72,7 +74,9 @@ def main() -> None:
         command = found["command"]
         if arguments.only and command.split()[0] not in arguments.only:
             return found[0]
-        return f"{found['head']}```text\n{output_of(command).strip()}\n```\n"
+        made = f"{found['head']}```text\n{output_of(command).strip()}\n```\n"
+        drawn = re.search(r"--plot docs/(\S+)", command)
+        return made + (f"\n![The same as a picture]({drawn[1]})\n" if drawn else "")
 
     text = MARKED.sub(measured, PAGE.read_text(encoding="utf-8"))
     PAGE.write_text(WHEN.sub(lambda _: machine(), text), encoding="utf-8")

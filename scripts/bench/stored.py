@@ -118,7 +118,7 @@ def main() -> None:
             for what, each in (("as saved", own), ("the adapter's files alone", alone)):
                 kept &= keeps(what, total, base_saved + count * each)
                 allowed = (BAR * (base_saved + count * each) - base) / count
-                print(f"        {allowed / 1e3:.1f} kB a package, {each / 1e3:.1f} kB {what}")
+                print(f"        allows {allowed / 1e3:.1f} kB, {each / 1e3:.1f} kB of it {what}")
     sys.exit(0 if kept else 1)
 
 
