@@ -230,9 +230,9 @@ def test_pickled_weights_are_refused_whatever_runs_them(
     folder = saved(tmp_path / "pickled", encoder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InvalidInputError) as caught:
-        log(shared_registry, folder, "pickled")
+        log(shared_registry, folder, "pickled-weights")
     assert caught.value.kind is ErrorKind.UNSAFE_PICKLE
-    assert shared_registry.versions("pickled") == []
+    assert shared_registry.versions("pickled-weights") == []
 
 
 def test_instructions_that_pooling_leaves_out_have_no_graph(
