@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_SAME_AS = "same_as"
+"""In the header of the golden vectors: a JSON object of the tensors that are left out, and which
+one stands for each."""
+
 
 def golden_documents(package: Package) -> GoldenDocuments:
     """A proved package's golden texts, and what it gives them as documents.
@@ -56,7 +60,9 @@ def write_golden(
             stored[name] = np.ascontiguousarray(array)
         else:
             same_as[name] = twin
-    safetensors.numpy.save_file(stored, root / GOLDEN_VECTORS, metadata=same_as)
+    # one entry: safetensors writes several in an order of its own, another one each time
+    header = {_SAME_AS: canonical_json(same_as).decode()} if same_as else None
+    safetensors.numpy.save_file(stored, root / GOLDEN_VECTORS, metadata=header)
 
 
 def read_golden(
@@ -101,7 +107,7 @@ def _read_vectors(path: Path, names: Iterable[str]) -> dict[str, NDArray[np.floa
 
     with safe_open(path, framework="np") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        same_as = file.metadata() or {}
+        same_as = json.loads((file.metadata() or {}).get(_SAME_AS, "{}"))
     return found | {
         name: found[same_as[name]] for name in names if name not in found and name in same_as
     }
