@@ -114,11 +114,18 @@ _TEXTS = (
     "INV-2024/00017: €1,234.56 (19 % VAT) @ 10:35, see <a href='#'>line 3</a>; def f(x): return x",
     "query: passage: represent this sentence for retrieval:",
 )
+_FEW_TEXTS = (
+    "PayPal, PAYPAL and paypal: où est le reçu déjà réglé à l'hôtel ? Übergrößenträger, señor. "
+    + unicodedata.normalize("NFD", "Où est le reçu déjà réglé ? Übergrößenträger."),
+    "请问如何申请退款？환불은 어떻게 받나요? كيف أسترد أموالي؟ איך מקבלים החזר? 😡💳 → ✅ 👩\u200d👩\u200d👧",
+    "  query: passage:\trepresent \n\n INV-2024/00017: €1,234.56 (19 % VAT), see <a href='#'>3</a> ",
+    "",
+)
 _SUBJECTS = ("invoice", "refund", "ledger", "harbour", "violin", "glacier", "parser", "orchard")
 _VERBS = ("follows", "precedes", "contradicts", "explains", "replaces", "doubles", "omits")
 
 
-def golden_texts(max_seq_length: int | None) -> tuple[str, ...]:
+def golden_texts(max_seq_length: int | None, *, few: bool = False) -> tuple[str, ...]:
     """The texts whose vectors are recorded.
 
     Chosen to tell mistakes apart: mixed case, accents in both Unicode forms, CJK, right-to-left
@@ -127,6 +134,8 @@ def golden_texts(max_seq_length: int | None) -> tuple[str, ...]:
 
     Args:
         max_seq_length: tokens after which the model cuts a text.
+        few: five that hold all of that between them, for a layer of some kilobytes on a base: the
+            vectors of thirteen would weigh 7 % of a matrix of 384 by 384.
 
     Returns:
         The texts, the long one last.
@@ -139,7 +148,7 @@ def golden_texts(max_seq_length: int | None) -> tuple[str, ...]:
         verb = _VERBS[number % len(_VERBS)]
         words += f"Clause {number} of the {subject} {verb} clause {number * 7 + 3}.".split()
         number += 1
-    return (*_TEXTS, " ".join(words))
+    return (*(_FEW_TEXTS if few else _TEXTS), " ".join(words))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

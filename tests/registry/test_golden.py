@@ -388,13 +388,16 @@ def test_the_end_of_the_long_text_differs_from_its_start() -> None:
 def test_golden_texts_never_change() -> None:
     """The same model always gets the same texts, all of them different from each other."""
     assert golden_texts(128) == golden_texts(128)
+    assert len(set(golden_texts(128, few=True))) == 5
+    assert golden_texts(128, few=True)[-1] == golden_texts(128)[-1]
     assert golden_texts(128)[:-1] == golden_texts(None)[:-1]
     assert len(set(golden_texts(128))) == len(golden_texts(128)) == TEXTS
 
 
-def test_golden_texts_tell_mistakes_apart() -> None:
+@pytest.mark.parametrize("few", [False, True])
+def test_golden_texts_tell_mistakes_apart(*, few: bool) -> None:
     """The empty text, white space, cases, accents in both forms, scripts and emoji are there."""
-    texts = golden_texts(128)
+    texts = golden_texts(128, few=few)
     together = "".join(texts)
     assert "" in texts
     assert any(text != text.strip() and "\t" in text and "\n" in text for text in texts)

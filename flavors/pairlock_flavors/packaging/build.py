@@ -26,6 +26,7 @@ from pairlock.golden_files import write_golden
 from pairlock.manifest import (
     MANIFEST_NAME,
     GoldenFacts,
+    LayerFacts,
     Manifest,
     PeftFacts,
     Role,
@@ -100,7 +101,9 @@ def build_package(source: Source, root: Path, options: Options, *, progress: Pro
         allowed=options.allowed | frozenset(draft.manifest.foreign_classes),
     )
     identity = Identity(uri=str(root), package_digest="sha256:" + "0" * 64)
-    texts = golden_texts(draft.manifest.encode.max_seq_length)
+    texts = golden_texts(
+        draft.manifest.encode.max_seq_length, few=isinstance(draft.manifest.adapter, LayerFacts)
+    )
     with progress.step("record golden vectors"):
         embedding = assemble(parts, identity=identity, placement=GOLDEN_PLACEMENT)
         vectors = compute_vectors(embedding, texts, is_adapter=draft.base is not None)

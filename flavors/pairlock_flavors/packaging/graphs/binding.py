@@ -7,6 +7,7 @@ it turned it around. A graph of MiniLM is 38 kB then, where one with its weights
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -193,13 +194,15 @@ def serialised(model: ir.Model) -> bytes:
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     model.graph.name, model.graph.doc_string = "graph", None
-    for number, node in enumerate(model.graph):
+    values = itertools.count()
+    for number, node in enumerate(ir.traversal.RecursiveGraphIterator(model.graph)):
         node.name, node.doc_string = f"n{number}", None
         node.metadata_props.clear()
         for output in node.outputs:
             output.metadata_props.clear()
             if not output.is_graph_output():
                 output.type = output.shape = None
+                output.name = f"v{next(values)}"
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
     content: bytes = proto.SerializeToString(deterministic=True)
