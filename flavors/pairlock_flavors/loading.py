@@ -20,6 +20,7 @@ from pairlock.config import Settings
 from pairlock.errors import ErrorKind, InvalidInputError, NotFoundError, UnavailableError
 from pairlock.garbage import collector_off
 from pairlock.installed import missing_of
+from pairlock.packages import make_ready
 from pairlock.progress import Progress
 from pairlock.resolution import resolve
 from pairlock_flavors.proving import Proved, prove
@@ -54,8 +55,10 @@ def load(uri: str, *, settings: Settings, wish: Wish, progress: Progress) -> Any
         settings = replace(settings, in_place=False)
     if module in sys.modules:
         return _opened(module, resolve(uri, settings), settings, wish, progress, None)
-    with collector_off(), _importing(early_imports):
+    with collector_off():
         located = resolve(uri, settings)
+        make_ready(located, settings=settings)
+    with collector_off(), _importing(early_imports):
         # here and not when it is opened: nothing is in memory that a base could be shared with
         proved = prove(located, settings=settings, wish=wish, progress=progress)
         # this waits for the runtime, and not for LlamaIndex

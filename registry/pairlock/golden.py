@@ -117,8 +117,9 @@ _TEXTS = (
 _FEW_TEXTS = (
     "PayPal, PAYPAL and paypal: où est le reçu déjà réglé à l'hôtel ? Übergrößenträger, señor. "
     + unicodedata.normalize("NFD", "Où est le reçu déjà réglé ? Übergrößenträger."),
-    "请问如何申请退款？환불은 어떻게 받나요? كيف أسترد أموالي؟ איך מקבלים החזר? 😡💳 → ✅ 👩\u200d👩\u200d👧",
-    "  query: passage:\trepresent \n\n INV-2024/00017: €1,234.56 (19 % VAT), see <a href='#'>3</a> ",
+    "请问如何申请退款？환불은 어떻게 받나요? كيف أسترد أموالي؟ "
+    "איך מקבלים החזר? 😡💳 → ✅ 👩\u200d👩\u200d👧",
+    "  query: passage:\trepresent \n\n INV-2024/00017: €1,234.56 (19 %), see <a href='#'>3</a> ",
     "",
 )
 _SUBJECTS = ("invoice", "refund", "ledger", "harbour", "violin", "glacier", "parser", "orchard")

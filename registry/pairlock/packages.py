@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pairlock.cache import CacheFolder, ViewKey, ViewKind
+from pairlock.cache import CacheFolder, View, ViewKey, ViewKind
 from pairlock.catalog import Located
 from pairlock.config import Settings
 from pairlock.digests import FileRecord
@@ -33,6 +33,7 @@ from pairlock.progress import Progress
 from pairlock.resolution import found
 from pairlock.stores import LocalStore, Store
 from pairlock.stores.opening import is_remote, open_store
+from pairlock.stores.opening import make_ready as make_store_ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +131,23 @@ def open_package(
     if package.findings:
         raise package_error(package.located.uri, package.findings)
     return package
+
+
+def make_ready(located: Located, *, settings: Settings) -> None:
+    """Import what fetching a package takes, where it has to be fetched.
+
+    For callers that are about to import a model library in a thread beside: two threads that
+    import wait for each other at every file, and the library takes ten times as long.
+
+    Raises:
+        PairlockError: the store cannot be opened.
+    """
+    if not is_remote(located.location) or settings.offline:
+        return
+    known = _known_digest(located, located.anchors, settings)
+    folder = CacheFolder(settings.cache)
+    if known is None or not View(folder, ViewKey(ViewKind.PACKAGE, known)).exists():
+        make_store_ready(located.location)
 
 
 def package_error(uri: str, findings: tuple[Finding, ...]) -> IntegrityError:
