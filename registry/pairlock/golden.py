@@ -115,10 +115,10 @@ _TEXTS = (
     "query: passage: represent this sentence for retrieval:",
 )
 _FEW_TEXTS = (
-    "PayPal, PAYPAL and paypal: où est le reçu déjà réglé à l'hôtel ? Übergrößenträger, señor. "
-    + unicodedata.normalize("NFD", "Où est le reçu déjà réglé ? Übergrößenträger."),
-    "请问如何申请退款？환불은 어떻게 받나요? كيف أسترد أموالي؟ "
-    "איך מקבלים החזר? 😡💳 → ✅ 👩\u200d👩\u200d👧",
+    "PayPal, PAYPAL and paypal: où est le reçu déjà réglé à l'hôtel, señor ? "
+    + unicodedata.normalize("NFD", "Où est le reçu déjà réglé ? ")
+    + "请问如何申请退款？환불은 어떻게 받나요? كيف أسترد أموالي؟ איך מקבלים החזר? "
+    "😡💳 → ✅ 👩\u200d👩\u200d👧",
     "  query: passage:\trepresent \n\n INV-2024/00017: €1,234.56 (19 %), see <a href='#'>3</a> ",
     "",
 )
@@ -135,7 +135,7 @@ def golden_texts(max_seq_length: int | None, *, few: bool = False) -> tuple[str,
 
     Args:
         max_seq_length: tokens after which the model cuts a text.
-        few: five that hold all of that between them, for a layer of some kilobytes on a base: the
+        few: four that hold all of that between them, for a layer of some kilobytes on a base: the
             vectors of thirteen would weigh 7 % of a matrix of 384 by 384.
 
     Returns:
