@@ -1,8 +1,8 @@
 """From what a user wrote to a loaded model: which runtime, and what is done while it is imported.
 
 Imports cost most of a cold load: seconds for torch and its libraries, where finding and proving a
-model takes tenths. So the first load of a process imports its runtime in a thread beside them, and
-lets no garbage be collected meanwhile.
+model takes tenths. So the first load of a process finds the model, imports its runtime in a thread
+beside the fetch and the proof, and lets no garbage be collected meanwhile.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def load(uri: str, *, settings: Settings, wish: Wish, progress: Progress) -> Any
     with collector_off():
         located = resolve(uri, settings)
         make_ready(located, settings=settings)
-    with collector_off(), _importing(early_imports):
-        # here and not when it is opened: nothing is in memory that a base could be shared with
-        proved = prove(located, settings=settings, wish=wish, progress=progress)
-        # this waits for the runtime, and not for LlamaIndex
-        return _opened(module, located, settings, wish, progress, proved)
+        with _importing(early_imports):
+            # not when it is opened: nothing is in memory that a base could be shared with
+            proved = prove(located, settings=settings, wish=wish, progress=progress)
+            # this waits for the runtime, and not for LlamaIndex
+            return _opened(module, located, settings, wish, progress, proved)
 
 
 def load_located(located: Located, *, settings: Settings, wish: Wish, progress: Progress) -> Any:

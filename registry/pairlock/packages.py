@@ -33,7 +33,6 @@ from pairlock.progress import Progress
 from pairlock.resolution import found
 from pairlock.stores import LocalStore, Store
 from pairlock.stores.opening import is_remote, open_store
-from pairlock.stores.opening import make_ready as make_store_ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,17 +136,19 @@ def make_ready(located: Located, *, settings: Settings) -> None:
     """Import what fetching a package takes, where it has to be fetched.
 
     For callers that are about to import a model library in a thread beside: two threads that
-    import wait for each other at every file, and the library takes ten times as long.
+    import wait for each other at every file, and a store's client takes seven times as long.
 
     Raises:
+        InvalidInputError: it is a hub snapshot.
         PairlockError: the store cannot be opened.
     """
+    refuse_hub(located)
     if not is_remote(located.location) or settings.offline:
         return
     known = _known_digest(located, located.anchors, settings)
     folder = CacheFolder(settings.cache)
     if known is None or not View(folder, ViewKey(ViewKind.PACKAGE, known)).exists():
-        make_store_ready(located.location)
+        open_store(located.location).make_ready()
 
 
 def package_error(uri: str, findings: tuple[Finding, ...]) -> IntegrityError:

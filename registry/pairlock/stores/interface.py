@@ -68,6 +68,13 @@ class Store(Protocol):
     def splits_files(self) -> bool:
         """Whether a read may as well begin in the middle: large files then come in parallel."""
 
+    def make_ready(self) -> None:
+        """Import what requests take, and make a client where there is one; nothing is sent.
+
+        Raises:
+            UnavailableError: the environment's settings cannot be used.
+        """
+
     def entries(self, folder: str = "", *, after: str = "") -> Mapping[str, Entry]:
         """Every entry below a folder except folders, by path relative to the store.
 

@@ -49,6 +49,9 @@ class LocalStore:
         """The folder, for messages."""
         return str(self.root)
 
+    def make_ready(self) -> None:
+        """There is nothing to import."""
+
     def local_path(self, path: str) -> Path:
         """Where a file of the store lies on this disk."""
         return self.root / path

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from pairlock.errors import ErrorKind, UnsupportedError
 from pairlock.stores.interface import Store
 from pairlock.stores.local import LocalStore
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/", re.IGNORECASE)
-_S3 = {"s3", "s3a"}
 
 
 def is_remote(location: str) -> bool:
@@ -35,7 +33,7 @@ def open_store(location: str, *, follow_links: bool = False) -> Store:
     if not is_remote(location):
         return LocalStore(Path(location), follow_links=follow_links)
     scheme = location.partition(":")[0].lower()
-    if scheme in _S3:
+    if scheme in {"s3", "s3a"}:
         from pairlock.stores.s3 import S3Store
 
         return S3Store(f"s3{location[len(scheme) :]}")
@@ -53,15 +51,3 @@ def open_store(location: str, *, follow_links: bool = False) -> Store:
         hint="copy it with `mlflow artifacts download -u <that URI> -d <folder>` and load the "
         "folder, giving the digest from the version's pairlock.package_digest tag",
     )
-
-
-def make_ready(location: str) -> None:
-    """Import now what reading a location will take, if that is much.
-
-    Raises:
-        PairlockError: as `open_store`.
-        UnavailableError: the environment's settings cannot be used.
-    """
-    if location.partition(":")[0].lower() in _S3:
-        store: Any = open_store(location)
-        store.make_ready()

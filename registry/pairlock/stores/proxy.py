@@ -69,6 +69,9 @@ class ProxyStore:
         """The URI."""
         return self._uri
 
+    def make_ready(self) -> None:
+        """Whoever found the location has asked the same server, and imported what that takes."""
+
     def entries(self, folder: str = "", *, after: str = "") -> dict[str, Entry]:
         """Every file below a folder, behind `after`, by path relative to the store.
 
