@@ -76,9 +76,6 @@ def _serve(name: str, pipe: Connection) -> None:
 
 def _open(name: str) -> tuple[Callable[[list[str], int], Any], Callable[[str], Any]]:
     """How a side embeds a batch, and a query."""
-    import torch
-
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if name == BARE:
         from sentence_transformers import SentenceTransformer
 

@@ -328,6 +328,37 @@ def test_a_repeated_load_asks_the_store_for_nothing(counted: Any) -> None:
     assert counted.seen == []
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_client_is_made_before_libraries_are_imported(cached: bool, counted: Any) -> None:
+    """With an empty cache the imports wait for the store's client; with a full one there is none.
+
+    Both import files, and each would wait for the other at every one.
+    """
+    if cached:
+        pull(BASE)
+    code = (
+        "import sys\n"
+        "import pairlock\n"
+        "from pairlock.stores import s3\n"
+        "from pairlock_flavors import loading\n"
+        "importing, said = loading._importing, []\n"
+        "def told(modules):\n"
+        "    said.append(s3._client_for.cache_info().currsize)\n"
+        "    return importing(modules)\n"
+        "loading._importing = told\n"
+        "pairlock.load(sys.argv[1])\n"
+        "print(*said, s3._client_for.cache_info().currsize)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, BASE],
+        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == (["0", "0"] if cached else ["1", "1"])
+
+
 @pytest.mark.parametrize("uri", [BASE, ADAPTER])
 def test_mlflow_itself_loads_a_model_from_s3(
     uri: str, counted: Any, shelf: Any, packaged: Callable[[str], str]
