@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 import pairlock.stores.body as body
-import pairlock.stores.s3 as s3_store
 from pairlock.cache import Arrival, CacheFolder, View, writing
 from pairlock.cache.folder import remove
 from pairlock.config import Settings
@@ -25,6 +24,7 @@ from pairlock.errors import ErrorKind, IntegrityError, PairlockError, StorageErr
 from pairlock.fetching import look_up
 from pairlock.progress import SILENT
 from pairlock.pulling import pull
+from pairlock.stores import s3_clients
 from support.cached import (
     BIG,
     BIG_BYTES,
@@ -61,7 +61,7 @@ def settings(tmp_path: Path) -> Settings:
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses between tries are short."""
     monkeypatch.setattr(downloading, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(s3_store, "_ATTEMPTS", 2)
+    monkeypatch.setattr(s3_clients, "_ATTEMPTS", 2)
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +121,7 @@ def test_a_fault_that_passes_is_overcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A pull overcomes by itself what happens to the weights only some times."""
-    monkeypatch.setattr(s3_store, "_READ_S", 0.3)
+    monkeypatch.setattr(s3_clients, "_READ_S", 0.3)
     monkeypatch.setattr(body, "STARVED_AFTER_S", 0.2)
     s3_proxy.fault(Fault(fault.action, suffix=WEIGHTS, at=fault.at, times=fault.times))
     pull_succeeds(package_uri, settings)
@@ -137,7 +137,7 @@ def test_a_fault_of_the_manifest_that_passes_is_overcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The smallest file, without which there is none, gets more than one try too."""
-    monkeypatch.setattr(s3_store, "_READ_S", 0.3)
+    monkeypatch.setattr(s3_clients, "_READ_S", 0.3)
     s3_proxy.fault(Fault(action, suffix="pairlock.json", at=500, times=1))
     pull_succeeds(package_uri, settings)
     assert s3_proxy.hits == 1
@@ -225,7 +225,7 @@ def test_a_fault_that_lasts_is_an_error_and_leaves_nothing_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What goes on for ever is an error of the right kind, and no hindrance once it is over."""
-    monkeypatch.setattr(s3_store, "_READ_S", 0.2)
+    monkeypatch.setattr(s3_clients, "_READ_S", 0.2)
     monkeypatch.setattr(body, "STARVED_AFTER_S", 0.2)
     monkeypatch.setattr(downloading, "TRIES", 2)
     s3_proxy.fault(Fault(fault.action, suffix=WEIGHTS, at=fault.at))
@@ -245,7 +245,7 @@ def test_a_fault_that_lasts_in_the_manifest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A manifest that cannot be had is an error of the store, and nothing is in the cache."""
-    monkeypatch.setattr(s3_store, "_READ_S", 0.2)
+    monkeypatch.setattr(s3_clients, "_READ_S", 0.2)
     s3_proxy.fault(Fault(fault, suffix="pairlock.json", at=100))
     denied = fault is Action.DENIED
     kind = ErrorKind.ACCESS_DENIED if denied else ErrorKind.STORE_UNAVAILABLE

@@ -22,7 +22,7 @@ from pairlock.config import current_settings
 from pairlock.packages import read_package_manifest
 from pairlock.pulling import Pulled, pull
 from pairlock.references import parse_reference
-from pairlock.stores import s3 as s3_module
+from pairlock.stores import s3_clients
 from pairlock.stores.opening import open_store
 from pairlock.verification import Outcome
 from support.memory import forget_models
@@ -218,7 +218,7 @@ def test_a_store_that_fails_half_way_leaves_no_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A file that cannot be stored: an error, no version, no manifest; then logging works."""
-    monkeypatch.setattr(s3_module, "_ATTEMPTS", 2)
+    monkeypatch.setattr(s3_clients, "_ATTEMPTS", 2)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # for what MLflow stores
     location = mlflow.get_experiment(mlflow.tracking.fluent._get_experiment_id()).artifact_location
     s3_proxy.fault(Fault(Action.STATUS_500, method="PUT", suffix=suffix))
@@ -339,15 +339,15 @@ def test_the_client_is_made_before_libraries_are_imported(cached: bool, counted:
     code = (
         "import sys\n"
         "import pairlock\n"
-        "from pairlock.stores import s3\n"
+        "from pairlock.stores import s3_clients\n"
         "from pairlock_flavors import loading\n"
         "importing, said = loading._importing, []\n"
         "def told(modules):\n"
-        "    said.append(s3._client_for.cache_info().currsize)\n"
+        "    said.append(s3_clients._made.cache_info().currsize)\n"
         "    return importing(modules)\n"
         "loading._importing = told\n"
         "pairlock.load(sys.argv[1])\n"
-        "print(*said, s3._client_for.cache_info().currsize)\n"
+        "print(*said, s3_clients._made.cache_info().currsize)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, BASE],

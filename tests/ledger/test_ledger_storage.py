@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-import pairlock.stores.s3 as s3_module
 from pairlock import (
     ConflictError,
     ErrorKind,
@@ -30,7 +29,7 @@ from pairlock import (
 from pairlock.ledger import Act, Anchor, Ledger, Sealed
 from pairlock.ledger.chain import entry_path
 from pairlock.ledger.document import write_entry
-from pairlock.stores import LocalStore
+from pairlock.stores import LocalStore, s3_clients
 from pairlock.stores.opening import open_store
 from support.ledgers import CREATED_MS, MODEL, STAGE, entry_after, fill, subject
 from support.proxy import Action, Fault
@@ -374,7 +373,7 @@ def test_a_bucket_that_is_not_there_is_no_empty_ledger(s3: Any) -> None:
 @pytest.fixture
 def remote(s3_proxy: Any, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A ledger on S3 behind a proxy that makes faults, with few and quick retries."""
-    monkeypatch.setattr(s3_module, "_ATTEMPTS", 2)
+    monkeypatch.setattr(s3_clients, "_ATTEMPTS", 2)
     return open_ledger(s3_place())
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import pairlock.stores.s3 as s3_module
 from pairlock.catalog import HEAD_TAG, LEDGER_TAG
 from pairlock.errors import (
     ConflictError,
@@ -27,6 +26,7 @@ from pairlock.promotion import demote, execute, history, promote, repair, rollba
 from pairlock.promotion.facts.opened import open_model
 from pairlock.promotion.planning.requesting import plan_request
 from pairlock.promotion.rules.wishes import Wish
+from pairlock.stores import s3_clients
 from support.promotions import (
     NAME,
     STAGE,
@@ -202,7 +202,7 @@ def test_a_ledger_that_cannot_be_written_changes_nothing(
 @pytest.fixture
 def remote(s3_proxy: Any, monkeypatch: pytest.MonkeyPatch, registry: Registry) -> Any:
     """The ledger on S3 behind a proxy; one promotion was made, and another one is planned."""
-    monkeypatch.setattr(s3_module, "_ATTEMPTS", 2)
+    monkeypatch.setattr(s3_clients, "_ATTEMPTS", 2)
     monkeypatch.setenv("PAIRLOCK_LEDGER", f"s3://pairlock/lost-{os.urandom(6).hex()}")
     execute(planned(1))
     return s3_proxy

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from pairlock import ErrorKind, InvalidInputError, NotFoundError, PairlockError, UnavailableError
-from pairlock.stores import Store, body
-from pairlock.stores import s3 as s3_module
+from pairlock.stores import Store, body, s3_clients
 from pairlock.stores.opening import open_store
 from pairlock.stores.s3 import S3Store
 from support.proxy import Action, Fault
@@ -64,7 +63,7 @@ def filled(location: str, seaweedfs: Any) -> str:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two attempts instead of four, so that what fails for ever fails soon."""
-    monkeypatch.setattr(s3_module, "_ATTEMPTS", 2)
+    monkeypatch.setattr(s3_clients, "_ATTEMPTS", 2)
     yield
 
 
@@ -396,7 +395,7 @@ def test_a_small_file_that_does_not_come_is_given_up(
 ) -> None:
     """A manifest that breaks off, stops or drips for ever is an error soon, then comes whole."""
     # bytes that drip in keep a socket's own timeout from ever ending the wait
-    monkeypatch.setattr(s3_module, "_READ_S", 3 if action is Action.TRICKLE else 1)
+    monkeypatch.setattr(s3_clients, "_READ_S", 3 if action is Action.TRICKLE else 1)
     monkeypatch.setattr(body, "STARVED_AFTER_S", 0.5)  # half the pause between two bytes that drip
     store = open_store(location)
     put(store, "file", random_bytes(5000), tmp_path)

@@ -87,9 +87,9 @@ def main() -> None:
     """Start the processes and collect what they say."""
     location, processes, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if location.startswith("s3:"):
-        from pairlock.stores import s3
+        from pairlock.stores import s3_clients
 
-        s3._client_for(s3._settings())  # made once, used by nobody yet
+        s3_clients.shared_client()  # made once, used by nobody yet
     context = multiprocessing.get_context("fork")
     board = Board(context, processes)
     workers = [

@@ -385,9 +385,9 @@ def main() -> None:
         for command in COMMANDS.values():
             command()
         if s3 is not None:
-            from pairlock.stores import s3 as module
+            from pairlock.stores import s3_clients
 
-            module._client_for(module._settings())  # made once, used by nobody yet
+            s3_clients.shared_client()  # made once, used by nobody yet
         gc.collect()
         gc.freeze()  # no forked process looks through the libraries for garbage
         names = sys.argv[3:]

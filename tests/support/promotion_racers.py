@@ -113,9 +113,9 @@ def _warm_up(stock: Stock, registry: Path) -> None:
         execute(planned(1))
     if place is not None:
         os.environ["PAIRLOCK_LEDGER"] = place
-        from pairlock.stores import s3
+        from pairlock.stores import s3_clients
 
-        s3._client_for(s3._settings())  # made once, used by nobody yet
+        s3_clients.shared_client()  # made once, used by nobody yet
     gc.collect()
     gc.freeze()  # no forked process looks through the libraries for garbage
 

@@ -24,8 +24,15 @@ from pairlock.digests import FileRecord, hash_file, tree_digest
 from pairlock.errors import Finding, StorageError
 from pairlock.fetching import Fetched, Source, fetch
 from pairlock.progress import SILENT
-from pairlock.stores import BrokenStreamError, ByteStream, Entry, LocalStore, Store, body
-from pairlock.stores import s3 as s3_module
+from pairlock.stores import (
+    BrokenStreamError,
+    ByteStream,
+    Entry,
+    LocalStore,
+    Store,
+    body,
+    s3_clients,
+)
 from pairlock.stores.failures import file_missing
 from pairlock.stores.opening import open_store
 from pairlock.transfer import Wanted, download
@@ -461,8 +468,8 @@ KEY = ViewKey(ViewKind.MODEL, tree_digest([record_of("folder/weights", CONTENT)]
 def patient() -> Iterator[None]:
     """Small parts and short patience, for servers that are really slow."""
     with limits(), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(s3_module, "_READ_S", 0.5)
-        patched.setattr(s3_module, "_ATTEMPTS", 2)
+        patched.setattr(s3_clients, "_READ_S", 0.5)
+        patched.setattr(s3_clients, "_ATTEMPTS", 2)
         patched.setattr(body, "STARVED_AFTER_S", 0.3)
         yield
 
@@ -492,7 +499,7 @@ def own(s3_proxy: Any, patient: None, tmp_path: Path) -> Store:
 def only_watched(monkeypatch: pytest.MonkeyPatch, action: Action, s3_proxy: Any) -> None:
     """Bytes that drip in keep a socket's own timeout from ending the wait: so it must not here."""
     if action is Action.TRICKLE:
-        monkeypatch.setattr(s3_module, "_READ_S", 20)
+        monkeypatch.setattr(s3_clients, "_READ_S", 20)
         end = threading.Timer(15, s3_proxy.stop)  # a test that fails must not last for hours
         end.daemon = True
         end.start()

@@ -1,9 +1,7 @@
-"""A prefix in an S3 bucket, by boto3, and by the botocore under it where that is enough.
+"""A prefix in an S3 bucket, by botocore's client, and boto3's transfer for what goes up in parts.
 
-Endpoint and credentials come from where AWS's own tools take them, and from MLflow's variables
-where MLflow has its own: `MLFLOW_S3_ENDPOINT_URL`, `MLFLOW_S3_IGNORE_TLS`,
-`MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE`, `MLFLOW_S3_UPLOAD_EXTRA_ARGS`,
-`MLFLOW_S3_EXPECTED_BUCKET_OWNER`.
+MLflow's own variables apply: `MLFLOW_S3_UPLOAD_EXTRA_ARGS`, `MLFLOW_S3_EXPECTED_BUCKET_OWNER`, and
+those of `pairlock.stores.s3_clients`.
 """
 
 from __future__ import annotations
@@ -11,13 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import os
-import threading
-import time
 import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,12 +42,8 @@ from pairlock.stores.interface import (
     EntryType,
     OtherSizeError,
 )
+from pairlock.stores.s3_clients import shared_client
 
-_CONNECT_S = 10
-_READ_S = 30
-_ATTEMPTS = 4
-_CONNECTIONS = 16
-_CLIENT_LIVES_S = 300
 _MULTIPART_BYTES = 16 << 20
 """Larger files go up in parts of this size, in parallel."""
 
@@ -74,7 +65,6 @@ _CREDENTIALS_HINT = (
     "a session token may have expired"
 )
 _NOT_STORED = "nothing is known to be stored"
-_making_clients = threading.Lock()  # making two clients at once is not safe in boto3
 
 
 class S3Store:
@@ -268,8 +258,7 @@ class S3Store:
         from botocore.exceptions import BotoCoreError
 
         try:
-            with _making_clients:
-                return _client_for(_settings())
+            return shared_client()
         except (BotoCoreError, ValueError) as error:
             hint = "check the AWS settings of this environment"
             raise refused(self.location, first_line(error), hint=hint) from error
@@ -367,44 +356,6 @@ def _stamp(item: Any) -> tuple[int, ...]:
     etag = zlib.crc32(str(item.get("ETag", "")).encode())
     written = item.get("LastModified")
     return (etag, int(written.timestamp() * 1000)) if written else (etag,)
-
-
-def _settings() -> tuple[tuple[str, str], ...]:
-    """Every variable that a client depends on."""
-    prefixes = ("AWS_", "MLFLOW_S3_", "MLFLOW_BOTO_")
-    variables = sorted(item for item in os.environ.items() if item[0].startswith(prefixes))
-    # credentials in files may be renewed, and a client does not look there again
-    return (*variables, ("", str(int(time.monotonic() / _CLIENT_LIVES_S))))
-
-
-@lru_cache(maxsize=8)
-def _client_for(settings: tuple[tuple[str, str], ...]) -> Any:
-    """A client; making one takes a tenth of a second, so those of one environment share it.
-
-    It is botocore's: boto3's session makes the same one, and takes half as long again.
-    """
-    from botocore.config import Config
-    from botocore.session import get_session
-
-    variables = dict(settings)
-    ignore_tls = variables.get("MLFLOW_S3_IGNORE_TLS", "").lower() in {"true", "1"}
-    config = Config(
-        connect_timeout=_CONNECT_S,
-        read_timeout=_READ_S,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        max_pool_connections=_CONNECTIONS,
-        s3={"addressing_style": variables.get("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto")},
-        # what is fetched is compared with its sha256 by whoever asked for it
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        tcp_keepalive=True,
-    )
-    return get_session().create_client(
-        "s3",
-        endpoint_url=variables.get("MLFLOW_S3_ENDPOINT_URL") or None,
-        verify=False if ignore_tls else None,
-        config=config,
-    )
 
 
 def _upload_argument_names() -> set[str]:
