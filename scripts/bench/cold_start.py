@@ -117,7 +117,7 @@ def main() -> None:
         os.chdir(folder)  # MLflow keeps artifacts in the working directory
         register(Path(folder))
         make_hub_cache(Path(minilm()), Path(folder) / "hub")
-        sides = {
+        sides: dict[str, Callable[[], FirstVector]] = {
             name: partial(first_vector, code, [minilm(), folder]) for name, code in theirs.items()
         }
         sides |= ours("linear" if arguments.adapter else "minilm")

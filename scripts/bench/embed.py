@@ -47,6 +47,11 @@ def prepared(minilm: str, folder: str) -> dict[str, Any]:
     }
 
 
+def as_lists(model: SentenceTransformer, texts: list[str]) -> Any:
+    """Vectors as lists, which is what LlamaIndex gives."""
+    return model.encode(texts).tolist()
+
+
 def one_by_one(embed: Callable[[str], Any], texts: list[str]) -> None:
     """Embed queries as a service gets them."""
     for text in texts:
@@ -73,7 +78,7 @@ def main() -> None:
         )
         for words_each in arguments.words:
             texts = passages(arguments.texts, words_each)
-            sides: dict[str, Callable[[], Any]] = {BARE: lambda t=texts: bare.encode(t).tolist()}
+            sides: dict[str, Callable[[], Any]] = {BARE: partial(as_lists, bare, texts)}
             for name, embedding in [*ours.items(), ("llama-index adapter", theirs)]:
                 sides[name] = partial(embedding.get_text_embedding_batch, texts)
             runs = {name: partial(timed, run) for name, run in sides.items()}

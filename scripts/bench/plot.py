@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from statistics import median
@@ -60,7 +60,7 @@ def write_lines(
     path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
 
 
-def write_bars(path: Path, title: str, rows: dict[str, Sequence[float]], unit: str) -> None:
+def write_bars(path: Path, title: str, rows: Mapping[str, Sequence[float]], unit: str) -> None:
     """Draw a bar for each side from zero to its median, and a line from its least to its most.
 
     Args:

@@ -119,7 +119,6 @@ def child_times() -> dict[str, float]:
 def child_onnx() -> dict[str, float]:
     """In a process of its own: memory and time of ten adapters of each kind in the onnx runtime."""
     import pairlock
-    from pairlock_flavors.onnx_runtime.sessions import all_sessions
 
     start = time.perf_counter()
     base = pairlock.load("models:/minilm/1", runtime="onnx")
@@ -135,7 +134,7 @@ def child_onnx() -> dict[str, float]:
             taken.append(time.perf_counter() - start)
         found[f"{kind} added"] = resident_bytes() - before
         found[f"{kind} each"] = statistics.median(taken)
-        found[f"{kind} sessions"] = len(all_sessions())
+        found[f"{kind} sessions"] = len(pairlock.resident())
     return found
 
 

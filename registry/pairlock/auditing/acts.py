@@ -11,6 +11,7 @@ from pairlock.auditing.baseline_files import read_baseline_file
 from pairlock.auditing.filters import Filters, selected_versions
 from pairlock.auditing.naming import require_named
 from pairlock.auditing.result import Audit, AuditOptions, assemble
+from pairlock.garbage import collector_off
 from pairlock.index import stamped_indexes
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
@@ -91,23 +92,24 @@ def audit(
         baseline=None if baseline is None else str(baseline),
         indexes=tuple(map(str, named)),
     )
-    inventory = _look(options, jobs=jobs, remembered=remembered, progress=progress, stop=stop)
-    versions = selected_versions(inventory, filters)
-    findings = judge_inventory(
-        inventory,
-        policy=None if policy is None else Path(policy),
-        deep=deep,
-        golden=golden,
-        wanted=lambda version: (version.name, version.version) in versions,
-        allow=allow,
-        indexes=stamped,
-        progress=progress,
-        stop=stop or (lambda: False),
-    )
-    if inventory.complete and stop is not None and stop():
-        problem = "it was stopped when everything was looked at, and not all of it was judged"
-        inventory = replace(inventory, complete=False, problem=problem)
-    found = assemble(inventory, findings, options=options, baseline=accepted, indexes=stamped)
+    with collector_off():
+        inventory = _look(options, jobs=jobs, remembered=remembered, progress=progress, stop=stop)
+        versions = selected_versions(inventory, filters)
+        findings = judge_inventory(
+            inventory,
+            policy=None if policy is None else Path(policy),
+            deep=deep,
+            golden=golden,
+            wanted=lambda version: (version.name, version.version) in versions,
+            allow=allow,
+            indexes=stamped,
+            progress=progress,
+            stop=stop or (lambda: False),
+        )
+        if inventory.complete and stop is not None and stop():
+            problem = "it was stopped when everything was looked at, and not all of it was judged"
+            inventory = replace(inventory, complete=False, problem=problem)
+        found = assemble(inventory, findings, options=options, baseline=accepted, indexes=stamped)
     return replace(found, seconds=time.monotonic() - began)
 
 

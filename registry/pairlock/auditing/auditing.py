@@ -13,6 +13,7 @@ from pairlock.auditing.golden import recompute
 from pairlock.auditing.rules import in_order, judge
 from pairlock.auditing.rules.view import View
 from pairlock.config import current_settings
+from pairlock.garbage import collector_on
 from pairlock.index import StampedIndex
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.progress import SILENT, Progress
@@ -67,15 +68,17 @@ def judge_inventory(
     known = replace(known, indexes=tuple(indexes))
     beside = list(unknown)
     if deep and not stop():
-        beside += damaged_copies(view, settings, progress=progress)
+        with collector_on():
+            beside += damaged_copies(view, settings, progress=progress)
     if golden:
-        found = recompute(
-            filter(wanted, inventory.versions()),
-            allow=settings.allowed_classes,
-            offline=settings.offline,
-            progress=progress,
-            stop=stop,
-        )
+        with collector_on():
+            found = recompute(
+                filter(wanted, inventory.versions()),
+                allow=settings.allowed_classes,
+                offline=settings.offline,
+                progress=progress,
+                stop=stop,
+            )
         known = replace(known, proved=found.proved)
         beside += found.findings
-    return in_order([*judge(inventory, known), *beside])
+    return in_order([*judge(view, known), *beside])

@@ -56,6 +56,8 @@ _BASE_STATES = {
 }
 """The first that was found is the word."""
 
+_HELD_BY_NONE = Holding()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
@@ -94,6 +96,8 @@ class AuditRow:
     @property
     def stage_names(self) -> tuple[str, ...]:
         """All stages that the version is in, whoever says so."""
+        if not (self.stages or self.aliases or self.legacy_stage):
+            return ()
         return Holding(self.stages, self.aliases, self.legacy_stage).names
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def rows_of(
             if key not in versions or (filters.narrow_findings and not found):
                 continue
             pin = pin_of(version)
-            holding = held.get(version.version, Holding())
+            holding = held.get(version.version, _HELD_BY_NONE)
             yield AuditRow(
                 model=model.name,
                 version=version.version,
@@ -170,10 +174,9 @@ def _base_state(
     version: VersionFacts, findings: list[AuditFinding], there: set[str] | None
 ) -> BaseState:
     """Args: `there`: URIs of all versions that were looked at, where those are not all."""
-    codes = {one.code for one in findings}
-    for code, state in _BASE_STATES.items():
-        if code in codes:
-            return state
+    if findings:
+        codes = {one.code for one in findings}
+        return next(state for code, state in _BASE_STATES.items() if code in codes)
     pin = pin_of(version)
     if version.package is None and (pin is None or kind_of(version) == UNKNOWN):
         return BaseState.NONE if kind_of(version) == "full" else BaseState.UNKNOWN

@@ -20,6 +20,9 @@ ORIGIN_TAGS = "pairlock.origin."
 """Beginning of the tags of a version that came from another registry, where its pin's name is."""
 
 
+_NOT_LOOKED_AT = BasePlace()
+
+
 class _Wrong(NamedTuple):
     """What is wrong with a pinned version."""
 
@@ -38,7 +41,7 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:
                 yield from _elsewhere(version, pin, view, known)
             else:
                 target = view.version(reference.name, reference.version)
-                place = known.bases.get((pin.uri, pin.tree_digest), BasePlace())
+                place = known.bases.get((pin.uri, pin.tree_digest), _NOT_LOOKED_AT)
                 yield from _registered(version, pin, target, view, place)
         elif version.foreign is not None and version.foreign.is_adapter:
             yield _unpinned(version)
@@ -56,9 +59,9 @@ def _registered(
         wrong = _Wrong(Code.BASE_DIGEST, _differences(place.findings))
     if not view.is_whole and (target is None or _is_sent(version)):
         wrong = None  # the base, or the copy of it that a load finds, may not have been looked at
-    copies = _copies(pin, view)
-    expected = f"the package {pin.package_digest or pin.tree_digest}"
+    copies: list[VersionFacts] = []
     if wrong is not None:
+        copies = _copies(pin, view)
         ready = [copy for copy in copies if copy.state == READY]
         if ready and _is_sent(version) and wrong.code in {Code.BASE_MISSING, Code.BASE_MOVED}:
             # the pin's name is another registry's; here its copy is what a load finds
@@ -70,7 +73,12 @@ def _registered(
             severity = Severity.WARNING
             found += f"; {copies[0].uri} is the same package, and is what a load finds"
         yield of_version(
-            code, version, severity=severity, place=pin.uri, expected=expected, found=found
+            code,
+            version,
+            severity=severity,
+            place=pin.uri,
+            expected=f"the package {pin.package_digest or pin.tree_digest}",
+            found=found,
         )
     gives = target.package.dimension if target is not None and target.package else None
     if copies and wrong is not None:
@@ -154,8 +162,8 @@ def _dimension(version: VersionFacts, pin: PinFacts, gives: int | None) -> Itera
     takes = pin.dimension
     if version.package is not None and version.package.input_dimension is not None:
         takes = version.package.input_dimension
-    found = next((one for one in (gives, pin.dimension) if one not in {None, takes}), None)
-    if takes is not None and found is not None:
+    found = pin.dimension if gives is None or gives == takes else gives
+    if takes is not None and found is not None and found != takes:
         yield of_version(
             Code.BASE_DIMENSION,
             version,
@@ -169,13 +177,13 @@ def _dimension(version: VersionFacts, pin: PinFacts, gives: int | None) -> Itera
 def _in_no_stage(
     version: VersionFacts, pin: PinFacts, target: VersionFacts, view: View
 ) -> Iterator[AuditFinding]:
-    held = sorted(view.stages(version))
+    held = view.stages(version)
     if held and view.is_whole and not view.stages(target):
         yield of_version(
             Code.BASE_NOT_IN_STAGE,
             version,
             place=pin.uri,
-            expected=f"a stage, as the adapter is in {', '.join(held)}",
+            expected=f"a stage, as the adapter is in {', '.join(sorted(held))}",
             found="no stage",
             todo=f"Promote {target.uri}, or ask for it with `base_stages` in the policy.",
         )
@@ -185,7 +193,7 @@ def _elsewhere(
     version: VersionFacts, pin: PinFacts, view: View, known: Known
 ) -> Iterator[AuditFinding]:
     """A base that is no registered version: a folder, a hub snapshot, another store."""
-    place = known.bases.get((pin.uri, pin.tree_digest), BasePlace())
+    place = known.bases.get((pin.uri, pin.tree_digest), _NOT_LOOKED_AT)
     copies = _copies(pin, view)
     expected = f"the model {pin.tree_digest}"
     yield from _dimension(version, pin, None)

@@ -8,7 +8,6 @@ from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.rules import bases, indexes, packages, stages, storage, tags, versions
 from pairlock.auditing.rules.known import Known
 from pairlock.auditing.rules.view import View
-from pairlock.inventory import Inventory
 
 RULES = (
     bases.find,
@@ -21,17 +20,16 @@ RULES = (
 )
 
 
-def judge(inventory: Inventory, known: Known) -> tuple[AuditFinding, ...]:
+def judge(view: View, known: Known) -> tuple[AuditFinding, ...]:
     """Everything that is wrong in a registry, or is going to be. Time and memory are linear.
 
     Args:
-        inventory: the registry as it was read.
+        view: the registry as it was read.
         known: policies, libraries and what else was found out.
 
     Returns:
         Each finding once, in the order of `in_order`.
     """
-    view = View(inventory)
     return in_order(finding for rule in RULES for finding in rule(view, known))
 
 

@@ -35,9 +35,17 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:  # noqa: ARG001 - 
     for model in view.inventory.models:
         is_ours = _is_ours(model)
         for version in model.versions:
+            if _is_well(version):
+                continue
             yield from _of_state(version, is_ours=is_ours)
             yield from (of_finding(version, one) for one in _findings(version))
             yield from _pickles(version, is_ours=is_ours)
+
+
+def _is_well(version: VersionFacts) -> bool:
+    """Whether there is nothing to say of a package, as of nearly all."""
+    is_there = version.package_state is PackageState.THERE
+    return is_there and not version.findings and not version.pickles
 
 
 def _is_ours(model: ModelFacts) -> bool:

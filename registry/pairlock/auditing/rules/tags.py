@@ -43,6 +43,8 @@ def _compare(
     wanted = version_tags(package)
     tag = version.tags.get(DIGEST_TAG)
     recorded = approved or tag or package.digest
+    if recorded == package.digest and wanted.items() <= version.tags.items():
+        return  # as nearly all are
     if recorded != package.digest:
         # by the ledger, or where only two records are left and nothing says which was changed
         yield of_version(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 from pairlock.errors import PairlockError
@@ -14,6 +15,8 @@ from pairlock.references import VersionReference, parse_reference
 
 LEGACY = frozenset({"staging", "production"})
 """MLflow's legacy stages that mean that a version is in use."""
+
+_NO_STAGE: AbstractSet[str] = frozenset()
 
 
 class View:
@@ -79,9 +82,9 @@ class View:
 
         Where nothing was ever promoted, an alias says it.
         """
-        own = self._stages.get((version.name, version.version), set())
+        own = self._stages.get((version.name, version.version), _NO_STAGE)
         model = self._models[version.name]
-        if not has_entries(model.ledger):
+        if model.aliases and not has_entries(model.ledger):
             own = own | {name for name, one in model.aliases.items() if one == version.version}
         return frozenset(own)
 
