@@ -11,6 +11,7 @@ from importlib import import_module
 from pairlock.bases import Base
 from pairlock.config import Settings
 from pairlock.errors import ErrorKind, NotFoundError
+from pairlock.garbage import collector_off
 from pairlock.graphs import find_graph
 from pairlock.installed import missing_of
 from pairlock.manifest.format import RUNTIME_FOLDER
@@ -57,7 +58,8 @@ def golden_result(
     """
     found: GoldenResult
     if runtime == "torch":
-        opening = import_module("pairlock_flavors.torch_runtime.open")
+        with collector_off():
+            opening = import_module("pairlock_flavors.torch_runtime.open")
         found = opening.golden_result(package, base, settings)
         return found
     graphs = import_module("pairlock_flavors.onnx_runtime.reproving")

@@ -36,3 +36,12 @@ def collector_on() -> Iterator[None]:
     finally:
         if not was_enabled:
             gc.disable()
+
+
+def leave_to_the_system() -> None:
+    """Let this process end without looking through its memory for garbage.
+
+    Python does that at its end, and needs more than a second where torch was imported. The system
+    takes the memory back in any case. What registered itself with `atexit` runs as ever.
+    """
+    gc.freeze()

@@ -3,7 +3,7 @@
 Where the page says `<!-- measured: cold_start.py --rounds 7 -->`, the block that follows is
 replaced by what that command prints; a `--plot` is drawn into docs/performance/. The page then
 shows what the scripts said on this machine today. A bar that is missed is printed as such, and is
-no error here. It takes about an hour on two cores; `--only NAME` measures anew what one script
+no error here. It takes about half an hour on two cores; `--only NAME` measures anew what one script
 says.
 """
 

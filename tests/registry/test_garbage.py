@@ -45,6 +45,27 @@ def test_work_that_makes_garbage_has_the_collector() -> None:
     assert gc.isenabled()
 
 
+END = """
+import atexit
+from pairlock.garbage import leave_to_the_system
+class Ring:
+    def __init__(self):
+        self.own = self
+    def __del__(self):
+        print("collected")
+atexit.register(print, "ended")
+Ring()
+leave_to_the_system()
+"""
+
+
+def test_a_process_ends_without_looking_for_garbage() -> None:
+    """What only the collector would find is left to the system; what waits for the end is done."""
+    command = [sys.executable, "-c", END]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == "ended\n"
+
+
 OLD = """
 import gc
 from pairlock.garbage import collector_off

@@ -36,6 +36,7 @@ from pairlock.cli import (
 )
 from pairlock.cli.output import Format, Output
 from pairlock.errors import PairlockError
+from pairlock.garbage import leave_to_the_system
 from pairlock.installed import OF_AN_EXTRA, is_installed, library_missing
 
 app = typer.Typer(
@@ -176,3 +177,5 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(exit_codes.DEFECT) from None
+    finally:
+        leave_to_the_system()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Unpack
 
+from pairlock.garbage import collector_off
 from pairlock.progress import SILENT, Progress
 from pairlock.promotion.execution.delivering import Sent, execute_sending
 from pairlock.promotion.execution.executing import Executed, execute
@@ -56,9 +57,9 @@ def plan_promotion(
         FormatError: the policy cannot be read.
         PairlockError: every other reason why it could not be examined.
     """
-    return promoting.plan_promotion(
-        name, version, to=to, wish=Wish.of(**options), progress=progress
-    )
+    wish = Wish.of(**options)
+    with collector_off():  # MLflow and the model's libraries are imported here
+        return promoting.plan_promotion(name, version, to=to, wish=wish, progress=progress)
 
 
 def promote(
