@@ -28,12 +28,13 @@ def version_tags(package: PackageFacts) -> dict[str, str]:
         "pairlock.document_space": package.spaces.document,
         "pairlock.query_space": package.spaces.query,
     }
-    if package.base is not None:
-        base = package.base
-        values = (base.uri, base.origin.value, base.tree_digest, base.package_digest)
-        found |= {
-            tag: value for tag, value in zip(BASE_TAGS, values, strict=True) if value is not None
-        }
+    if (base := package.base) is not None:
+        uri, origin, tree, digest = BASE_TAGS
+        found[uri] = base.uri
+        found[origin] = base.origin.value
+        found[tree] = base.tree_digest
+        if base.package_digest is not None:
+            found[digest] = base.package_digest
     return found
 
 

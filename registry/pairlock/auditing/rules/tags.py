@@ -21,12 +21,20 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:  # noqa: ARG001 - 
     for model in view.inventory.models:
         approved = {held.version: (stage, held) for stage, held in held_stages(model)}
         for version in model.versions:
+            if version.version not in approved and _says_all(version):
+                continue
             stage, held = approved.get(version.version, (None, None))
             digest = None if held is None else held.package_digest
             if version.package is not None:
                 yield from _compare(version, version.package, digest, stage)
             elif digest is not None and digest != version.tags.get(DIGEST_TAG, digest):
                 yield _wrong(version, DIGEST_TAG, digest, stage=stage)
+
+
+def _says_all(version: VersionFacts) -> bool:
+    """Whether a version's tags say all that its manifest says, as those of nearly all do."""
+    package = version.package
+    return package is not None and version_tags(package).items() <= version.tags.items()
 
 
 def _compare(
@@ -43,8 +51,6 @@ def _compare(
     wanted = version_tags(package)
     tag = version.tags.get(DIGEST_TAG)
     recorded = approved or tag or package.digest
-    if recorded == package.digest and wanted.items() <= version.tags.items():
-        return  # as nearly all are
     if recorded != package.digest:
         # by the ledger, or where only two records are left and nothing says which was changed
         yield of_version(
