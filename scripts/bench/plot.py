@@ -45,7 +45,8 @@ def write_lines(
             f'<text x="{x - 6}" y="{y + 4:.0f}" text-anchor="end">{most * step / 4:.1f}</text>'
         )
     parts += [
-        f'<text x="{place(x, 0)[0]:.0f}" y="{_HEIGHT + 18}" text-anchor="middle">'
+        f'<text x="{place(x, 0)[0]:.0f}" y="{_HEIGHT + 18}" '
+        f'text-anchor="{"end" if x == most_across else "middle"}">'
         f"{f'{x:,.0f}'.replace(',', ' ')}</text>"
         for x in across
     ]
