@@ -59,7 +59,7 @@ def golden_result(
     found: GoldenResult
     if runtime == "torch":
         with collector_off():
-            opening = import_module("pairlock_flavors.torch_runtime.open")
+            opening = import_module(RUNTIMES["torch"][0])
         found = opening.golden_result(package, base, settings)
         return found
     graphs = import_module("pairlock_flavors.onnx_runtime.reproving")

@@ -8,6 +8,7 @@ which does that and asks all gates, writes an entry, and moves the alias. The ba
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -37,20 +38,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         subprocess.run([sys.executable, "-c", LOG, str(get_model_path())], check=True)
-        versions = iter(range(1, 1_000_000))
+        version = itertools.cycle("12")  # one is in the stage, the other comes
         seconds = interleave(
             {
                 VERIFY: lambda: process([*COMMAND, "verify", "models:/minilm/1"]),
-                # versions 1 and 2 in turn: one is in the stage, the other comes
                 PROMOTE: lambda: process(
-                    [
-                        *COMMAND,
-                        "promote",
-                        "minilm",
-                        str(1 + (next(versions) + 1) % 2),
-                        "--to",
-                        "production",
-                    ]
+                    [*COMMAND, "promote", "minilm", next(version), "--to", "production"]
                 ),
             },
             arguments.rounds,

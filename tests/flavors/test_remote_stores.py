@@ -134,6 +134,18 @@ def turned(server: Any, key: str) -> bytes:
     return bytes(content)
 
 
+def printed(code: str, uri: str) -> list[str]:
+    """What another process prints that is given a URI of the registry in use."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, uri],
+        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
 def objects(server: Any, prefix: str) -> list[str]:
     """The keys below a prefix."""
     found = server.client().list_objects_v2(Bucket="pairlock", Prefix=prefix)
@@ -317,14 +329,7 @@ def test_a_repeated_load_asks_the_store_for_nothing(counted: Any) -> None:
         "found = pull(sys.argv[1], with_base=True)\n"
         "print(found.fetched_bytes, found.verified_bytes)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, ADAPTER],
-        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["0", str(receipt.bytes_verified)]
+    assert printed(code, ADAPTER) == ["0", str(receipt.bytes_verified)]
     assert counted.seen == []
 
 
@@ -349,14 +354,7 @@ def test_the_client_is_made_before_libraries_are_imported(cached: bool, counted:
         "pairlock.load(sys.argv[1])\n"
         "print(*said, s3_clients._made.cache_info().currsize)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, BASE],
-        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == (["0", "0"] if cached else ["1", "1"])
+    assert printed(code, BASE) == (["0", "0"] if cached else ["1", "1"])
 
 
 @pytest.mark.parametrize("uri", [BASE, ADAPTER])

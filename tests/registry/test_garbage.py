@@ -66,6 +66,19 @@ def test_a_process_ends_without_looking_for_garbage() -> None:
     assert done.stdout == "ended\n"
 
 
+def test_a_command_ends_without_looking_for_garbage() -> None:
+    """Whatever it did: also where the end is an exit status."""
+    code = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count() > 0))\n"
+        "from pairlock.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("frozen True\n")
+
+
 OLD = """
 import gc
 from pairlock.garbage import collector_off

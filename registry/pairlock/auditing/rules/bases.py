@@ -19,7 +19,6 @@ from pairlock.manifest import BaseOrigin
 ORIGIN_TAGS = "pairlock.origin."
 """Beginning of the tags of a version that came from another registry, where its pin's name is."""
 
-
 _NOT_LOOKED_AT = BasePlace()
 
 

@@ -94,8 +94,6 @@ def _release(version: str) -> tuple[str, ...]:
 
 def _identical(view: View) -> Iterator[AuditFinding]:
     for digest, versions in view.digests():
-        if len(versions) < 2:
-            continue
         same = [one for one in versions if one.package is not None and digest_of(one) == digest]
         if len(same) < 2:
             continue
