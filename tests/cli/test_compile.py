@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import rfc8785
 from typer.testing import CliRunner, Result
@@ -22,6 +20,8 @@ from pairlock.digests import digest_bytes, record_file
 from pairlock.errors import ErrorKind, IntegrityError, NotFoundError, PairlockError
 from pairlock.manifest.format import LINKED_DOCUMENT, LINKED_FOLDER
 from pairlock.manifest.linked import read_linked, write_linked
+from pairlock_flavors.packaging.graphs import linking
+from support.graphs import going_wrong, square_what_it_gives
 
 MakeFolder = Callable[[str], Path]
 TEXTS = ["how do I get my money back", "Refunds take five days.", ""]
@@ -124,23 +124,22 @@ def test_a_later_graph_is_known_offline(linked: Any, monkeypatch: pytest.MonkeyP
 def test_a_graph_that_computes_other_vectors_is_refused(linked: Any) -> None:
     """Whoever may set a tag can link a graph, but none that gives other vectors."""
     folder = graph_folder(linked)
-    _square_what_it_gives(folder)
+    square_what_it_gives(folder)
     linked.client.set_model_version_tag("base", "1", TAG, _linked_again(folder))
     assert error_of("models:/base/1").kind is ErrorKind.GOLDEN
 
 
-def _square_what_it_gives(folder: Path) -> None:
-    path = folder / "graph.onnx.gz"
-    model = onnx.load_from_string(gzip.decompress(path.read_bytes()))
-    name = model.graph.output[0].name
-    for node in model.graph.node:
-        node.output[:] = ["before" if output == name else output for output in node.output]
-    model.graph.node.append(onnx.helper.make_node("Mul", ["before", "before"], [name]))
-    content = model.SerializeToString()
-    path.write_bytes(gzip.compress(content, mtime=0))
-    document = json.loads((folder / "runtime.json").read_bytes())
-    document["graph_bytes"] = len(content)
-    (folder / "runtime.json").write_bytes(rfc8785.dumps(document))
+def test_a_later_graph_that_computes_other_vectors_is_not_kept(
+    logged_base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exporter that goes wrong is noticed at once: the version stays as it was."""
+    monkeypatch.setattr(linking, "compile_graph", going_wrong(linking.compile_graph))
+    before = tags_of(logged_base)
+    found = run("compile", "models:/base/1")
+    assert found.exit_code == 1
+    assert "computes other vectors than were recorded" in found.stderr
+    assert tags_of(logged_base) == before
+    assert error_of("models:/base/1").kind is ErrorKind.RUNTIME_MISSING
 
 
 def _linked_again(folder: Path) -> str:

@@ -18,17 +18,21 @@ from transformers import AutoModel, AutoTokenizer
 import pairlock
 from pairlock import ErrorKind, InvalidInputError
 from pairlock.manifest.compiled import Place
+from pairlock_flavors.packaging.graphs import packing
 from support.families import HIDDEN, MAX_TOKENS, save_encoder
 from support.graphs import (
+    RUNTIME,
     assert_alike,
     assert_as_torch,
     compiled_of,
+    going_wrong,
     log,
     log_graph,
     runtimes_of,
 )
 from support.models import PROMPTS
 from support.modules import PIPELINES, build, save
+from support.registries import package_folder
 
 EXPORTED = ("layers", "weighted_layers", "dense")
 REASONS = {
@@ -106,6 +110,19 @@ def test_a_pipeline_without_a_graph_says_why(
     assert REASONS[name] in reason
     assert runtimes_of(uri) == ["torch"]
     assert pairlock.load(uri).get_query_embedding("card")
+
+
+def test_a_graph_that_computes_other_vectors_is_not_packaged(
+    encoder: Path, shared_registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exporter that goes wrong is noticed when the package is made; torch runs it then."""
+    monkeypatch.setattr(packing, "compile_graph", going_wrong(packing.compile_graph))
+    folder = saved(tmp_path / "wrong", encoder, Pooling(HIDDEN, "mean"))
+    uri, reason = log(shared_registry, folder, "wrong-graph")
+    assert reason is not None
+    assert "computes other vectors" in reason
+    assert runtimes_of(uri) == ["torch"]
+    assert not (package_folder(uri) / RUNTIME).exists()
 
 
 def test_settings_around_the_graph_are_applied(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import rfc8785
 from numpy.typing import NDArray
 
 import pairlock
@@ -121,3 +125,29 @@ def runtimes_of(uri: str) -> list[str]:
     """The runtimes that a package's manifest names."""
     found: list[str] = json.loads((package_folder(uri) / "pairlock.json").read_bytes())["runtimes"]
     return found
+
+
+def square_what_it_gives(folder: Path) -> None:
+    """Change a graph, and its document with it: it gives the square of every component."""
+    path = folder / "graph.onnx.gz"
+    model = onnx.load_from_string(gzip.decompress(path.read_bytes()))
+    name = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = ["before" if output == name else output for output in node.output]
+    model.graph.node.append(onnx.helper.make_node("Mul", ["before", "before"], [name]))
+    content = model.SerializeToString()
+    path.write_bytes(gzip.compress(content, mtime=0))
+    document = json.loads((folder / "runtime.json").read_bytes())
+    document["graph_bytes"] = len(content)
+    (folder / "runtime.json").write_bytes(rfc8785.dumps(document))
+
+
+def going_wrong(compile_graph: Callable[..., Compiled]) -> Callable[..., Compiled]:
+    """An exporter whose graph computes something else than the model."""
+
+    def wrong(source: Any, target: Path, texts: tuple[str, ...]) -> Compiled:
+        made = compile_graph(source, target, texts)
+        square_what_it_gives(target)
+        return made
+
+    return wrong
