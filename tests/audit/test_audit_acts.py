@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from pairlock.ledger import Anchor
 from pairlock.packages import read_package_manifest
 from pairlock.promotion.facts.opened import open_model
 from pairlock.resolution import resolve
+from support.copies import replace
 from support.forgery import forge
 from support.golden import stored_vectors
 from support.inventories import (

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pairlock.errors import AlreadyExistsError, ErrorKind, Finding, NotFoundErro
 from pairlock.inventory import Inventory, VersionFacts
 from pairlock.staging import write_whole
 from support.audited import finding, findings, registry
+from support.copies import replace
 
 UNTIL = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)).isoformat()
 ERRORS = findings()

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pairlock.auditing.rules import BasePlace, Known, judge
 from pairlock.auditing.rules.bases import ORIGIN_TAGS
 from pairlock.auditing.rules.view import View
 from pairlock.inventory import Inventory, VersionFacts, packages
+from support.copies import replace
 from support.inventories import (
     LIBRARIES,
     adapter,

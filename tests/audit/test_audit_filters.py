@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from pairlock.auditing.filters import Filters, selected_versions, selects
 from pairlock.auditing.result import Audit, AuditOptions, assemble
 from pairlock.errors import ErrorKind, InvalidInputError
 from support.audited import digest, finding, findings, model, pin, registry, version
+from support.copies import replace
 
 BASES = {("minilm", 1), ("minilm", 2)}
 ADAPTERS = {("support", 1), ("support", 2), ("support", 3)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from pairlock.inventory import (
 from pairlock.ledger import Request, State
 from pairlock.manifest import BaseOrigin
 from pairlock.policy import Policy, StagePolicy, parse_requirement
+from support.copies import replace
 from support.inventories import (
     LIBRARIES,
     adapter,
@@ -204,8 +205,7 @@ def other_space(number: int) -> Inventory:
 
     def changed(found: VersionFacts) -> VersionFacts:
         assert found.package is not None
-        spaces = replace(found.package.spaces, document=digest("other"))
-        package = replace(found.package, spaces=spaces)
+        package = replace(found.package, document_space=digest("other"))
         return version("support", number, package)
 
     return with_version(clean(), "support", number, changed)
@@ -237,7 +237,7 @@ def index(package: PackageFacts | str, uri: str, **changes: Any) -> StampedIndex
     """An index that was built with a package, or with one that nobody has."""
     known = None if isinstance(package, str) else package
     facts: dict[str, Any] = {
-        "document_space": known.spaces.document if known else digest(f"space {package}"),
+        "document_space": known.document_space if known else digest(f"space {package}"),
         "package_digest": known.digest if known else digest(str(package)),
         "uri": uri,
         "kind": known.kind.value if known else "full",

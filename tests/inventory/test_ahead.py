@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pairlock.catalog import DIGEST_TAG
 from pairlock.inventory import VersionFacts, ahead, looking, take
 from pairlock.inventory import packages as packages_module
 from pairlock.inventory import taking as taking_module
+from support.patience import be_patient
 from support.registries import active
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
@@ -70,6 +70,12 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for nothing before the process has told everything."""
+    be_patient(monkeypatch)
+
+
 def executable(path: Path, text: str) -> str:
     """A program that is run in place of Python's."""
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -82,7 +88,7 @@ def facts() -> list[VersionFacts]:
 
 
 def test_only_what_changed_is_looked_at_again(
-    root: Path, started: list[Any], looked: list[str]
+    root: Path, started: list[Any], looked: list[str], patient: None
 ) -> None:
     """The process tells what is as it was; it has ended when the inventory has."""
     changed = sorted(root.iterdir())[VERSIONS // 2] / "artifacts"
@@ -123,43 +129,48 @@ def test_a_process_that_cannot_be_started(
     assert not started
 
 
-def test_another_package_is_not_the_one_that_is_known(
-    root: Path, looked: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_same", [True, False])
+def test_only_who_read_the_same_journal_is_believed(
+    root: Path,
+    looked: list[str],
+    patient: None,
+    *,
+    is_same: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the process read another journal, its word on another package is not taken."""
+    """What is said of another journal, which may have been written meanwhile, is not taken."""
+    (journal,) = Path(os.environ["PAIRLOCK_CACHE"], "inventories").iterdir()
+    size_bytes, check = looking.mark_of(journal.read_bytes())
+    mark = [size_bytes, check if is_same else check ^ 1]
+    program = executable(tmp_path / "python", f"echo '{mark}'; echo '[{VERSIONS}, []]'")
+    monkeypatch.setattr(sys, "executable", program)
     before = facts()
-    digests = [one.tags[DIGEST_TAG] for one in before]
-    told = dict(zip([one.location for one in before], digests[1:] + digests[:1], strict=True))
-    monkeypatch.setattr(ahead.Ahead, "_read", lambda self: self._told.update(told) or True)
+    looked.clear()
+
+    assert facts() == before
+    assert len(looked) == (0 if is_same else VERSIONS)
+
+
+def test_nobody_waits_for_the_process(
+    root: Path,
+    started: list[Any],
+    looked: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that hangs holds nothing up, and is ended with the inventory."""
+    before = facts()
+    monkeypatch.setattr(sys, "executable", executable(tmp_path / "python", "exec sleep 600"))
     looked.clear()
 
     assert facts() == before
     assert len(looked) == VERSIONS
-
-
-@pytest.mark.parametrize("how", ["stop", "interrupt"])
-def test_a_stop_waits_for_no_process(
-    root: Path, started: list[Any], how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that hangs is ended as soon as the inventory is stopped."""
-    program = executable(tmp_path / "python", "exec sleep 60")
-    monkeypatch.setattr(sys, "executable", program)
-    begun = time.monotonic()
-
-    def stop() -> bool:
-        if how == "interrupt" and time.monotonic() > begun + 1:
-            raise KeyboardInterrupt
-        return how == "stop" and time.monotonic() > begun + 1
-
-    found = take(stop=stop)
-
-    assert not found.complete
-    assert time.monotonic() < begun + 20
-    assert [one.poll() is not None for one in started] == [True]
+    assert [one.poll() is not None for one in started[-1:]] == [True]
 
 
 def test_the_script_needs_the_standard_library_only() -> None:
     """It runs where nothing is installed, and leaves a damaged journal alone."""
     command = [sys.executable, "-I", "-S", looking.__file__, "/dev/null"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout == "{}\n"
+    assert done.stdout == "[0, 0]\n[0, []]\n"

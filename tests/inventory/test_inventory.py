@@ -8,7 +8,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import pytest
 
 import pairlock
 from pairlock.catalog import DIGEST_TAG, HEAD_TAG, LEDGER_TAG, grouped, locate
+from pairlock.catalog.listing import versions_of
+from pairlock.catalog.tables import read_versions
 from pairlock.errors import ErrorKind, UnavailableError
 from pairlock.inventory import Inventory, PackageState, VersionFacts, ahead, remembered, take
 from pairlock.inventory import packages as looking
@@ -25,7 +26,9 @@ from pairlock.ledger import Ledger
 from pairlock.references import parse_reference
 from pairlock.registries import registry_in_use
 from pairlock.stores import LocalStore
+from support.copies import replace
 from support.ledgers import entry_after
+from support.patience import be_patient
 from support.registries import Registry, active, copy_registry
 from support.stage_versions import save_linear
 
@@ -75,6 +78,7 @@ def settled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(looking, "_JUST_NOW_NS", -1)
     monkeypatch.setattr(ahead, "_CORES", 2)
     monkeypatch.setattr(ahead, "_WORTH_BYTES", 0 if request.param == "ahead" else 1 << 40)
+    be_patient(monkeypatch)
 
 
 @pytest.fixture(params=["tables", "rows", "pages"])
@@ -90,9 +94,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def by_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """List as from a server."""
-    from pairlock.inventory import listing
+    from pairlock.inventory import listing, meanwhile
 
     monkeypatch.setattr(listing, "read_tables", lambda *_, **__: False)
+    monkeypatch.setattr(meanwhile, "read_versions", lambda _: None)
 
 
 def facts_of(inventory: Inventory) -> dict[str, VersionFacts]:
@@ -157,11 +162,12 @@ def test_facts_are_those_of_the_manifest(copy: Registry, way: str) -> None:
 
     assert one.package is not None and one.package.base is not None
     assert one.package.kind == document["kind"]
-    assert one.package.spaces.query == document["spaces"]["query"]
+    assert one.package.query_space == document["spaces"]["query"]
     assert one.package.base.uri == "models:/base/1"
     assert one.package.base.tree_digest == document["base"]["tree_digest"]
     assert one.package.input_dimension == document["adapter"]["in_features"]
-    assert one.package.files == len(document["files"])
+    assert one.package.paths == tuple(record["path"] for record in document["files"])
+    assert one.package.sizes == tuple(record["size_bytes"] for record in document["files"])
     assert one.package.digest == one.tags[DIGEST_TAG]
     assert one.package is found["models:/copied/1"].package
     assert found["models:/base/1"].state == found["models:/base/1"].legacy_stage == "archived"
@@ -350,21 +356,24 @@ def test_a_damaged_memory_is_none(
     (journal,) = (tmp_path / "cache/inventories").iterdir()
     good = journal.read_bytes()
     done = reads(monkeypatch)
-    for content in (
-        b"",
-        b"\x00\xff" * 100,
-        b"00000000 [1]\n",
-        good[:-40],
-        good.replace(b'["linear",32,', b'["linear",33,'),
+    nothing, places = 3, 2  # where it is known which places have one digest, one of them is read
+    for content, reads_again in (
+        (b"", nothing),
+        (b"\x00\xff" * 100, nothing),
+        (b"00000000 [1]\n", nothing),
+        (b"00000000:places {}\nzz:facts {}\n:facts\nplaces\n", nothing),
+        (good[:-40], places),
+        (good.replace(b'"dimension":32', b'"dimension":33'), places),
+        (good.replace(b"models/m-", b"models/M-", 1), nothing),
     ):
         assert content != good
         done.clear()
         journal.write_bytes(content)
 
         assert facts_of(take()) == facts_of(first)
-        assert len(done) == 3
+        assert len(done) == reads_again
         assert facts_of(take()) == facts_of(first)
-        assert len(done) == 3, "what is written behind the damage is read again"
+        assert len(done) == reads_again, "what is written behind the damage is read again"
 
 
 def test_the_journal_forgets_what_is_gone(
@@ -383,7 +392,7 @@ def test_the_journal_forgets_what_is_gone(
     assert str(gone).encode() in journal.read_bytes()
     take()
     content = journal.read_bytes()
-    assert content.count(b"\n") == 1
+    assert content.count(b"\n") == 2, "the lines of one time"
     # by pages the logged model is remembered as one that no version was registered from
     assert content.count(str(gone).encode()) == (way == "pages")
     done = reads(monkeypatch)
@@ -578,6 +587,22 @@ def test_a_row_that_slips_through_within_a_model(
 
     assert pages[2] == ["split"] * 3
     assert {f"models:/split/{number}" for number in range(1, 7)} <= found
+
+
+def test_versions_that_are_asked_for_again_are_those_that_mlflow_gives(copy: Registry) -> None:
+    """A database is asked by its tables, and says of some models what the client says."""
+    copy.client.transition_model_version_stage("base", "1", "Archived")
+    copy.client.delete_model_version("twice", "1")
+    names = {"base", "adapter", "twice", "nobody's"}
+
+    by_tables = read_versions(names)
+    by_client = [replace(one, location=None) for page in versions_of(names) for one in page]
+
+    assert by_tables is not None and read_versions(()) == []
+    assert sorted(map(repr, (replace(one, location=None) for one in by_tables))) == sorted(
+        map(repr, by_client)
+    )
+    assert {one.name for one in by_tables} == {"base", "adapter"}
 
 
 def test_a_version_deleted_meanwhile_is_not_there(

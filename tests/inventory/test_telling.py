@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def test_what_cannot_be_read_is_an_error_either_way() -> None:
         with pytest.raises(FormatError) as raised:
             tell(content, digest_bytes(content), approved=True, where="it")
         assert raised.value.kind is kind
+
+
+def test_half_a_character_is_in_no_manifest() -> None:
+    """What could not be remembered is refused, whoever approved it, and not met when it is kept."""
+    document = sample()
+    document["provenance"]["libraries"]["\ud800"] = "1"
+    content = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+    with pytest.raises(FormatError):
+        tell(content, digest_bytes(content), approved=True, where="it")
 
 
 def test_without_approval_the_form_is_proved() -> None:

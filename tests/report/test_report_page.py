@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +26,7 @@ from pairlock.report.manifests import read_manifests
 from pairlock.report.page import page
 from pairlock.standing.building import build_graph
 from pairlock.standing.graph import NodeKind
+from support.copies import replace
 from support.inventories import adapter, full, inventory, ledger, model, version
 from support.lineages import index
 

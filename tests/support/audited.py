@@ -17,7 +17,7 @@ from pairlock.inventory import (
     VersionFacts,
 )
 from pairlock.ledger import Held, State
-from pairlock.manifest import BaseOrigin, Kind, Spaces
+from pairlock.manifest import BaseOrigin, Kind
 
 TODAY = dt.date(2026, 11, 23)
 AT_MS = int(dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC).timestamp() * 1000)
@@ -49,11 +49,12 @@ def version(
         kind=kind,
         dimension=384,
         input_dimension=None,
-        spaces=Spaces(document=digest("1"), query=digest("2")),
+        document_space=digest("1"),
+        query_space=digest("2"),
         base=base,
         libraries={"torch": "2.13.0"},
-        files=7,
-        size_bytes=91_000_000,
+        paths=("payload/model/model.safetensors",),
+        sizes=(91_000_000,),
         foreign_classes=(),
         device_order=("cpu",),
         dtype="float32",

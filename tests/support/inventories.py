@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from pairlock.catalog import HEAD_TAG, LEDGER_TAG, read_evidence, registered_model
@@ -21,11 +20,12 @@ from pairlock.inventory import (
 )
 from pairlock.inventory.tags import version_tags
 from pairlock.ledger import Held, State
-from pairlock.manifest import BaseOrigin, Kind, Manifest, Spaces
+from pairlock.manifest import BaseOrigin, Kind, Manifest
 from pairlock.packages import read_package_manifest
 from pairlock.profiling import PROFILE_TAG
 from pairlock.promotion.facts.opened import open_model
 from pairlock.resolution import resolve
+from support.copies import replace
 
 LIBRARIES = {
     "sentence-transformers": "6.2.0",
@@ -46,17 +46,18 @@ def digest(text: str) -> str:
 
 def full(seed: str, *, dimension: int = 32, space: str = "", **changes: Any) -> PackageFacts:
     """A full model. One seed is one package."""
-    own = Spaces(document=digest(f"space {space or seed}"), query=digest(f"space {space or seed}"))
+    own = digest(f"space {space or seed}")
     facts: dict[str, Any] = {
         "digest": digest(seed),
         "kind": Kind.FULL,
         "dimension": dimension,
         "input_dimension": None,
-        "spaces": own,
+        "document_space": own,
+        "query_space": own,
         "base": None,
         "libraries": LIBRARIES,
-        "files": 9,
-        "size_bytes": 1000,
+        "paths": ("payload/model/model.safetensors",),
+        "sizes": (1000,),
         "foreign_classes": (),
         "device_order": ("cuda", "cpu"),
         "dtype": "float32",
@@ -69,13 +70,13 @@ def adapter(seed: str, base: VersionFacts | PinFacts, **changes: Any) -> Package
     pin = base if isinstance(base, PinFacts) else pin_to(base)
     document = digest(f"space {pin.tree_digest}")
     if isinstance(base, VersionFacts) and base.package is not None:
-        document = base.package.spaces.document
+        document = base.package.document_space
     facts: dict[str, Any] = {
         "kind": Kind.LINEAR,
         "base": pin,
         "input_dimension": pin.dimension,
-        "spaces": Spaces(document=document, query=digest(f"space {seed}")),
-        "files": 3,
+        "document_space": document,
+        "query_space": digest(f"space {seed}"),
     }
     return full(seed, dimension=pin.dimension or 32, **(facts | changes))
 
@@ -88,7 +89,8 @@ def read_package(manifest: Manifest, package_digest: str) -> PackageFacts:
         kind=manifest.kind,
         dimension=manifest.dimension,
         input_dimension=getattr(own, "in_features", None),
-        spaces=manifest.spaces,
+        document_space=manifest.spaces.document,
+        query_space=manifest.spaces.query,
         base=None
         if pin is None
         else PinFacts(
@@ -99,8 +101,8 @@ def read_package(manifest: Manifest, package_digest: str) -> PackageFacts:
             dimension=pin.dimension,
         ),
         libraries=manifest.provenance.libraries,
-        files=len(manifest.files),
-        size_bytes=manifest.size_bytes,
+        paths=tuple(record.path for record in manifest.files),
+        sizes=tuple(record.size_bytes for record in manifest.files),
         foreign_classes=manifest.foreign_classes,
         device_order=manifest.devices.order,
         dtype=manifest.devices.dtype,

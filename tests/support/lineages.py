@@ -18,7 +18,7 @@ from pairlock.inventory import (
     VersionFacts,
 )
 from pairlock.ledger import Held, State
-from pairlock.manifest import BaseOrigin, Kind, Spaces
+from pairlock.manifest import BaseOrigin, Kind
 
 
 def sha(text: str) -> str:
@@ -46,11 +46,12 @@ def version(uri: str, content: str, base: PinFacts | None = None, **changes: Any
         kind=Kind.FULL if base is None else Kind.LINEAR,
         dimension=32,
         input_dimension=None if base is None else 32,
-        spaces=Spaces(document=sha("d"), query=sha("q")),
+        document_space=sha("d"),
+        query_space=sha("q"),
         base=base,
         libraries={},
-        files=3,
-        size_bytes=1000,
+        paths=("payload/adapter/adapter.safetensors",),
+        sizes=(1000,),
         foreign_classes=(),
         device_order=("cpu",),
         dtype="float32",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pairlock.auditing.codes import Code
@@ -25,8 +24,8 @@ from pairlock.errors import (
 )
 from pairlock.evaluation.recorded import Measured, recorded_metrics
 from pairlock.in_force import POLICY_TAG, combined
+from pairlock.installed import versions_of
 from pairlock.inventory import Inventory, PackageState, PinFacts, VersionFacts
-from pairlock.inventory.tags import pin_of
 from pairlock.packages import read_package_manifest
 from pairlock.policy import Policy, read_stored_policy
 from pairlock.progress import Progress
@@ -73,13 +72,7 @@ def gather(
 
 def installed_libraries() -> dict[str, str]:
     """Distribution to version, of those that vectors depend on and that are installed here."""
-    found = {}
-    for name in COMPARED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return versions_of(COMPARED)
 
 
 def located_of(found: VersionFacts) -> Located:
@@ -184,16 +177,14 @@ def _bases(
 
 
 def _unregistered(view: View) -> Iterator[tuple[PinFacts, VersionFacts]]:
-    for adapter in view.inventory.versions():
-        pin = pin_of(adapter)
-        if pin is None:
-            continue
+    for pin, adapters in view.pinned():
         reference = version_reference(pin.uri)
         if reference is not None:
             target = view.version(reference.name, reference.version)
             if pin.package_digest is not None or target is None:
                 continue  # its own row says what there is to say
-        yield pin, adapter
+        for adapter in adapters:
+            yield pin, adapter
 
 
 def _looked_at(pin: PinFacts) -> BasePlace | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from pairlock.auditing.codes import Code, Severity
 from pairlock.auditing.filters import Filters, VersionKey
 from pairlock.auditing.findings import AuditFinding
 from pairlock.auditing.versions import UNKNOWN, Holding, dimension_of, holdings, kind_of
-from pairlock.inventory import Inventory, VersionFacts
+from pairlock.inventory import Inventory, PinFacts, VersionFacts
 from pairlock.inventory.tags import digest_of, pin_of
 
 
@@ -56,11 +57,11 @@ _BASE_STATES = {
 }
 """The first that was found is the word."""
 
+_OK = BaseState.OK  # looked up once: ten thousand rows say it
 _HELD_BY_NONE = Holding()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
+class AuditRow(Struct, frozen=True, kw_only=True, gc=False):
     """One version."""
 
     model: str
@@ -138,27 +139,28 @@ def rows_of(
     open_ = _by_version(shown)
     there = {version.uri for version in inventory.versions()} if not inventory.complete else None
     for model in inventory.models:
-        held = holdings(model)
+        name, held = model.name, holdings(model)
         for version in model.versions:
-            key = (model.name, version.version)
-            found = open_.get(key, [])
+            number = version.version
+            key = (name, number)
+            found = open_.get(key, ())
             if key not in versions or (filters.narrow_findings and not found):
                 continue
             pin = pin_of(version)
-            holding = held.get(version.version, _HELD_BY_NONE)
+            holding = held.get(number, _HELD_BY_NONE)
             yield AuditRow(
-                model=model.name,
-                version=version.version,
+                model=name,
+                version=number,
                 kind=kind_of(version),
                 dimension=dimension_of(version),
                 package_digest=digest_of(version),
                 base=None if pin is None else pin.uri,
-                base_state=_base_state(version, base_codes.get(key, []), there),
+                base_state=_base_state(version, pin, base_codes.get(key, ()), there),
                 stages=holding.stages,
                 aliases=holding.aliases,
                 legacy_stage=holding.legacy_stage,
                 severity=found[0].severity if found else None,
-                codes=tuple(dict.fromkeys(one.code for one in found)),
+                codes=tuple(dict.fromkeys(one.code for one in found)) if found else (),
             )
 
 
@@ -171,17 +173,19 @@ def _by_version(findings: Iterable[AuditFinding]) -> dict[VersionKey, list[Audit
 
 
 def _base_state(
-    version: VersionFacts, findings: list[AuditFinding], there: set[str] | None
+    version: VersionFacts,
+    pin: PinFacts | None,
+    findings: Sequence[AuditFinding],
+    there: set[str] | None,
 ) -> BaseState:
     """Args: `there`: URIs of all versions that were looked at, where those are not all."""
     if findings:
         codes = {one.code for one in findings}
         return next(state for code, state in _BASE_STATES.items() if code in codes)
-    pin = pin_of(version)
     if version.package is None and (pin is None or kind_of(version) == UNKNOWN):
         return BaseState.NONE if kind_of(version) == "full" else BaseState.UNKNOWN
     if pin is None:
         return BaseState.NONE
     if there is not None and pin.uri not in there:
         return BaseState.UNKNOWN
-    return BaseState.OK
+    return _OK

@@ -42,7 +42,7 @@ class Holding:
 def kind_of(version: VersionFacts) -> str:
     """One of `KINDS`."""
     if version.package is not None:
-        return version.package.kind.value
+        return str(version.package.kind)
     tag = version.tags.get("pairlock.kind", "")
     if tag in set(Kind):
         return tag

@@ -6,9 +6,10 @@ belongs to one registered model comes as one text, and other threads run while i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from msgspec.json import decode
 
 _JSON_SINCE = (3, 38)
 """From here on every sqlite has its functions for JSON, unless they were left out on purpose."""
@@ -46,7 +47,7 @@ def tags_by_version(
     pairs = func.group_concat(each.c.version.concat(",").concat(each.c.texts))
     found = session.connection().execute(select(each.c.name, pairs).group_by(each.c.name))
     for name, text in found:
-        flat = iter(json.loads(f"[{text}]"))
+        flat = iter(decode(f"[{text}]"))
         yield name, dict(zip(flat, flat, strict=True))
 
 
@@ -63,4 +64,4 @@ def rows(session: Any, by: Any, *columns: Any, where: Iterable[Any]) -> Iterator
 
     together = func.json_group_array(func.json_array(*columns))
     for (text,) in session.connection().execute(select(together).where(*where).group_by(by)):
-        yield from json.loads(text)
+        yield from decode(text)

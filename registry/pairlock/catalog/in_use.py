@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from os.path import normpath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pairlock.catalog.database import sqlite_path
 from pairlock.registries import registry_in_use
-
-_PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\s\x00]+)+")
-"""An absolute path that `pathlib` writes as it is: a large registry has ten thousands of them."""
 
 
 def tracking_uri() -> str:
@@ -56,8 +53,8 @@ def local_path(location: str) -> str:
     Raises:
         UnavailableError: only MLflow can tell which that is, and it is not installed.
     """
-    if _PLAIN_PATH.fullmatch(location):
-        return location
+    if location[:1] == "/" and normpath(location) == location:
+        return location  # as most of ten thousands
     split = urlsplit(location)
     if split.scheme == "file":
         return unquote(split.path)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
 
+from msgspec import Struct
+
 from pairlock.catalog.in_use import local_path, tracking_uri
 from pairlock.catalog.location import DIGEST_TAG
 from pairlock.catalog.registry import ask, registry_unavailable
@@ -43,8 +45,7 @@ class ListedModel:
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedVersion:
+class ListedVersion(Struct, frozen=True, kw_only=True, gc=False):
     """A registered version."""
 
     name: str

@@ -9,10 +9,11 @@ not as it was there, the caller goes through the client.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from sys import intern
-from typing import Any
+from typing import Any, NamedTuple
 
 from pairlock.catalog import grouped
 from pairlock.catalog.in_use import local_path
@@ -52,38 +53,82 @@ def read_tables(into: Listing, *, stopped: Callable[[], bool], names: Iterable[s
     Raises:
         UnavailableError: the database does not answer.
     """
+    if (stores := _stores()) is None:
+        return False
+    wanted = frozenset(names)
+    tables = _tables()
+    clauses = stores.models._get_workspace_clauses
+    with _answering(), stores.models.ManagedSessionMaker() as session:
+        _read_models(session, tables, clauses, wanted, into)
+        for number, one in enumerate(_versions(session, tables, clauses, wanted)):
+            if number % _ROWS_AT_ONCE == 0 and stopped():
+                break
+            if one.name in into.models:
+                into.versions[one.name, one.version] = one
+    with _answering(), stores.runs.ManagedSessionMaker() as session:
+        _read_logged_ids(session, tables["logged"], into)
+        # from a part of the versions it does not follow which logged models are unused
+        if not wanted and not stopped():
+            _read_unused(session, tables, into)
+        run = tables["run"]
+        rows = _rows(
+            session, run.artifact_uri, run.run_uuid, where=[run.lifecycle_stage == "deleted"]
+        )
+        into.deleted_runs.update((local_path(place), run_id) for place, run_id in rows if place)
+    return True
+
+
+def read_versions(names: Iterable[str]) -> list[ListedVersion] | None:
+    """The versions of some registered models, from their database.
+
+    Args:
+        names: the models; those that are not there have none.
+
+    Returns:
+        None when this registry is no database that can be read like this.
+
+    Raises:
+        UnavailableError: the database does not answer.
+    """
+    wanted = frozenset(names)
+    if (stores := _stores()) is None:
+        return None
+    clauses = stores.models._get_workspace_clauses
+    with _answering(), stores.models.ManagedSessionMaker() as session:
+        found = _versions(session, _tables(), clauses, wanted)
+        return [one for one in found if one.name in wanted]
+
+
+class _Stores(NamedTuple):
+    """MLflow's own stores of a database."""
+
+    models: Any
+    runs: Any
+
+
+def _stores() -> _Stores | None:
+    """The stores of the registry in use; None where they are not as this module knows them."""
     with translated("the registry"):
         client = client_of_a_registry()
         try:
-            models, runs = client._get_registry_client().store, client._tracking_client.store
-            if not hasattr(models, "ManagedSessionMaker") or not hasattr(
-                runs, "ManagedSessionMaker"
-            ):
-                return False
-            tables = _tables()
-            clauses = models._get_workspace_clauses
+            stores = _Stores(client._get_registry_client().store, client._tracking_client.store)
+            _tables()
+            is_known = hasattr(stores.models, "_get_workspace_clauses")
         except (AttributeError, ImportError):
-            return False
+            return None
+        is_known &= all(hasattr(store, "ManagedSessionMaker") for store in stores)
+        return stores if is_known else None
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn the database's errors into those of a registry that is away."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    wanted = frozenset(names)
     try:
-        with models.ManagedSessionMaker() as session:
-            _read_models(session, tables, clauses, wanted, into)
-            _read_versions(session, tables, clauses, wanted, into, stopped)
-        with runs.ManagedSessionMaker() as session:
-            _read_logged_ids(session, tables["logged"], into)
-            # from a part of the versions it does not follow which logged models are unused
-            if not wanted and not stopped():
-                _read_unused(session, tables, into)
-            run = tables["run"]
-            rows = _rows(
-                session, run.artifact_uri, run.run_uuid, where=[run.lifecycle_stage == "deleted"]
-            )
-            into.deleted_runs.update((local_path(place), run_id) for place, run_id in rows if place)
+        yield
     except SQLAlchemyError as error:
         raise registry_unavailable(error) from error
-    return True
 
 
 def _tables() -> dict[str, Any]:
@@ -152,14 +197,10 @@ def _read_models(
         )
 
 
-def _read_versions(
-    session: Any,
-    tables: dict[str, Any],
-    clauses: Any,
-    wanted: frozenset[str],
-    into: Listing,
-    stopped: Callable[[], bool],
-) -> None:
+def _versions(
+    session: Any, tables: dict[str, Any], clauses: Any, wanted: frozenset[str]
+) -> Iterator[ListedVersion]:
+    """Versions of some registered models at least; those of prompts are among them."""
     version = tables["version"]
     some = len(wanted) <= 100 and bool(wanted)
     tags = _version_tags(session, tables["version_tag"], clauses, wanted if some else frozenset())
@@ -174,24 +215,20 @@ def _read_versions(
     )
     where = [*clauses(version), version.current_stage != _DELETED_STAGE]
     where += [version.name.in_(wanted)] if some else []
-    for number, row in enumerate(_rows(session, *columns, where=where, by=version.name)):
-        if number % _ROWS_AT_ONCE == 0 and stopped():
-            return
-        name, version_number, status, stage, created_ms, source, place = row
-        if (model := into.models.get(name)) is None:
-            continue
+    for row in _rows(session, *columns, where=where, by=version.name):
+        name, number, status, stage, created_ms, source, place = row
         # one text where the two columns say the same
         place = place or source or ""
         state, legacy_stage = _state(status, stage)
-        into.versions[model.name, version_number] = ListedVersion(
-            name=model.name,
-            version=version_number,
+        yield ListedVersion(
+            name=intern(name),
+            version=number,
             state=state,
             legacy_stage=legacy_stage,
             created_ms=int(created_ms or 0),
             source=source or "",
             location=local_path(place),
-            tags=tags[name].get(version_number, {}),
+            tags=tags[name].get(number, {}),
         )
 
 

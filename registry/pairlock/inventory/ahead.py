@@ -1,8 +1,9 @@
 """Looks at remembered packages on this machine while the registry is still being listed.
 
 A process of its own looks at many: threads would wait for each other more than for the disk. It
-tells only what is as it was. Anything else, and everything where there is no such process, is
-looked at in its turn, when it is known whose package it is.
+tells only what is as it was. Nobody waits for it: whatever it has not told when it is known whose
+package it is, is looked at then. It begins with the first package of the journal, so that who
+begins with the last one meets it halfway.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,30 +19,31 @@ from threading import Lock, Thread
 from typing import IO, Self
 
 from pairlock.inventory import looking
-from pairlock.inventory.journal import Known
+from pairlock.inventory.facts import PackageFacts
 from pairlock.inventory.remembered import Memory
 
 _WORTH_BYTES = 1 << 20
 """A shorter journal knows of so few packages that they are looked at before a process starts."""
 
-_PATIENCE_S = 0.2
 _CORES = os.cpu_count() or 1
 
 
 class Ahead:
-    """What is looked at before anybody asks. Threads may ask.
+    """What is looked at before anybody asks. Threads may ask."""
 
-    Args:
-        stop: asked while somebody waits for an answer.
-    """
-
-    def __init__(self, stop: Callable[[], bool]) -> None:
-        self._stop = stop
+    def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: Thread | None = None
         self._lines: SimpleQueue[bytes] = SimpleQueue()
         self._lock = Lock()
-        self._told: dict[str, str | None] = {}
+        self._is_known = False
+        """Whether it was told which journal is read."""
+
+        self._places: tuple[str, ...] = ()
+        """In the order of the journal; none where it is another one than this process has read."""
+
+        self._count = 0
+        self._unchanged: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -76,24 +77,18 @@ class Ahead:
                 self._reader = Thread(target=self._receive, args=(process.stdout,), daemon=True)
                 self._reader.start()
 
-    def told(self, location: str, memory: Memory) -> Known | None:
-        """What lies at a place, if it is what lay there; None for what nobody has looked at.
+    def told(self, location: str, memory: Memory) -> PackageFacts | None:
+        """What lies at a place, if it is what lay there; None for what nobody has looked at yet.
 
         Args:
             location: the place.
-            memory: what is known from before. The journal may say more by now.
+            memory: what is known from before, by the same journal.
         """
-        if self._process is None:
-            return None
-        place = memory.place(location)
-        if place is None or not place.folders:
-            return None
-        if location not in self._told:
+        if location not in self._unchanged:
             with self._lock:
-                while location not in self._told and self._read():
-                    pass
-        digest = self._told.get(location)
-        return memory.package(digest) if digest == place.digest else None
+                self._read(memory)
+        place = memory.place(location) if location in self._unchanged else None
+        return None if place is None else memory.package(place.digest)
 
     def end(self) -> None:
         """Look at nothing else."""
@@ -108,17 +103,24 @@ class Ahead:
         with stream:
             for line in stream:
                 self._lines.put(line)
-        self._lines.put(b"")
 
-    def _read(self) -> bool:
-        """Whether more was told."""
-        while self._process is not None and not self._stop():
+    def _read(self, memory: Memory) -> None:
+        """Take what was told meanwhile."""
+        while self._process is not None:
             try:
-                self._told.update(json.loads(self._lines.get(timeout=_PATIENCE_S)))
+                told = json.loads(self._lines.get_nowait())
+                if self._is_known:
+                    self._take(*told)
+                elif told == memory.mark:
+                    self._is_known, self._places = True, memory.places
+                else:
+                    self.end()
             except Empty:
+                return
+            except (ValueError, TypeError):  # it was ended within a line, or is another program
                 continue
-            except (ValueError, TypeError):  # it ended, or was ended within a line
-                self._lines.put(b"")
-                return False
-            return True
-        return False
+
+    def _take(self, count: int, changed: list[str]) -> None:
+        # at once, for another thread may ask in between
+        self._unchanged.update(set(self._places[self._count : count]).difference(changed))
+        self._count = count

@@ -1,7 +1,8 @@
 """What a whole registry holds, as compact data: nothing of a manifest that nobody asks for.
 
 Ten thousand versions fit into some hundred MB: names, digests and locations that many versions
-share are one object each.
+share are one object each. What there is one of for each version is a `msgspec.Struct`, which is
+made in a quarter of the time that a frozen dataclass takes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 from pairlock.errors import Finding
+from pairlock.inventory.looking import folders_of
+from pairlock.inventory.pickles import pickles_in
 from pairlock.ledger import State
-from pairlock.manifest import BaseOrigin, Kind, Spaces
+from pairlock.manifest import BaseOrigin, Kind
 
 
 class PackageState(StrEnum):
@@ -34,8 +39,7 @@ class PackageState(StrEnum):
     """The store did not answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinFacts:
+class PinFacts(Struct, frozen=True, kw_only=True, gc=False):
     """The base that a version is pinned to."""
 
     uri: str
@@ -48,8 +52,7 @@ class PinFacts:
     """None where only the version's tags are known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageFacts:
+class PackageFacts(Struct, frozen=True, kw_only=True, gc=False):
     """What an audit asks of one manifest. Versions with one digest share one object."""
 
     digest: str
@@ -62,16 +65,23 @@ class PackageFacts:
     input_dimension: int | None
     """Components that an adapter takes; None for a full model, and where PEFT does not say."""
 
-    spaces: Spaces
+    document_space: str
+    """The space of a document's vector, `sha256:<hex>`."""
+
+    query_space: str
+    """The space of a query's vector, `sha256:<hex>`."""
+
     base: PinFacts | None
     """None for a full model."""
 
     libraries: Mapping[str, str]
     """Distribution to version, as installed when the package was made."""
 
-    files: int
-    size_bytes: int
-    """Of the payload."""
+    paths: tuple[str, ...]
+    """Of the files of its payload, relative to the package."""
+
+    sizes: tuple[int, ...]
+    """In bytes, of the files at `paths`."""
 
     foreign_classes: tuple[str, ...]
     """Classes of other packages that it needs, such as `acme.modules:Gate`."""
@@ -80,6 +90,22 @@ class PackageFacts:
     """Device types that the hints name, best first."""
 
     dtype: str
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that `paths` lie in, relative to the package; the package is empty."""
+        return folders_of(self.paths)
+
+    @property
+    def pickles(self) -> tuple[str, ...]:
+        """The files that are named as pickles are."""
+        return pickles_in(self.paths)
+
+    def lists(self, found: Mapping[str, int]) -> bool:
+        """Whether its payload is files of these names and sizes, and no others."""
+        return len(found) == len(self.paths) and all(
+            found.get(path) == size for path, size in zip(self.paths, self.sizes, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +122,7 @@ class ForeignFacts:
     """What that file calls the base (`base_model_name_or_path`); empty where it names none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionFacts:
+class VersionFacts(Struct, frozen=True, kw_only=True, gc=False):
     """One registered version."""
 
     name: str
@@ -123,6 +148,9 @@ class VersionFacts:
     package_state: PackageState
     package: PackageFacts | None
     """None unless a manifest was read."""
+
+    tags_agree: bool = False
+    """Whether its tags are known to say all that the manifest says."""
 
     findings: tuple[Finding, ...] = ()
     """Everything in which the stored bytes are not what the manifest says, as far as was looked:

@@ -1,225 +1,250 @@
-"""How what is remembered of a registry is written: one line for each time, in one file. No I/O.
+"""How what is remembered of a registry is written: two lines for each time, in one file. No I/O.
 
-A line is a CRC-32 in hex, a blank, and JSON. What many packages share (a form, a pin) stands once
-in a line, and rows name it by its place there: ten thousand rows are read in a tenth of a second.
+A line is a CRC-32 in hex, a colon, what it is about, a blank, and JSON. One line says how packages
+lay at their places, and is all that `looking` reads; the other one says everything else. What many
+packages share (a form, a pin) stands once in a line, and rows name it by its place there: ten
+thousand rows are read in less than a tenth of a second.
 """
 
 from __future__ import annotations
 
-import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from sys import intern
-from typing import Any, NamedTuple
+from typing import Generic, TypeVar
 
+from msgspec import DecodeError, Struct, field, json
+
+from pairlock.catalog.listing import ListedLogged, ListedVersion
 from pairlock.inventory.facts import PackageFacts, PinFacts
-from pairlock.inventory.looking import checked_lines, folders_of
-from pairlock.inventory.pickles import is_pickle_name
-from pairlock.manifest import BaseOrigin, Kind, Spaces
+from pairlock.inventory.looking import PLACES, checked_texts
+from pairlock.manifest import Kind
 
-FORM = 2
+FORM = 3
 """Counts up when a line means something else than before; such a journal is not read."""
 
-Stamp = tuple[int, ...]
+_FACTS = b"facts"
+
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What follows from a manifest's digest."""
-
-    facts: PackageFacts
-    paths: tuple[str, ...]
-    sizes: tuple[int, ...]
-    """In bytes, of the files at `paths`."""
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """Every folder that `paths` lie in, relative to the package; the package is empty."""
-        return folders_of(self.paths)
-
-    @property
-    def pickles(self) -> tuple[str, ...]:
-        """The files that are named as pickles are."""
-        return pickles_in(self.paths)
-
-    def matches(self, found: Mapping[str, int]) -> bool:
-        """Whether files of these names and sizes are there, and no others."""
-        return len(found) == len(self.paths) and all(
-            found.get(path) == size for path, size in zip(self.paths, self.sizes, strict=True)
-        )
-
-
-class KnownPlace(NamedTuple):
+class KnownPlace(Struct, frozen=True, array_like=True, gc=False):
     """What lay at a location."""
 
-    stamp: Stamp
-    """The manifest's size and times, as its store gives them."""
+    stamp: int
+    """The manifest's size and times, as its store gives them, in short."""
 
     digest: str
-    folders: Stamp = ()
-    """Stamps of the package's folders, where nothing else lay in them than should; empty where that
-    is not known."""
+    folders: int | None = None
+    """Stamps of the package's folders, in short, where nothing else lay in them than should; None
+    where that is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownLedger:
+class KnownLedger(Struct, frozen=True, kw_only=True):
     """Of a ledger whose entries up to one are known."""
 
     sequence: int
     digest: str
     ever_held: tuple[str, ...]
     held_versions: tuple[int, ...]
-    bypassed: Mapping[int, tuple[str, ...]]
+    bypassed: dict[int, tuple[str, ...]]
     """By the number of the entry: the gates that were passed over, where any were."""
 
 
-@dataclass(slots=True)
-class Notes:
-    """What one line holds, or all lines together."""
+class KnownListing(Struct, kw_only=True):
+    """A registry as its server listed it."""
 
-    packages: dict[str, Known] = field(default_factory=dict)
+    models: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """When each was made and last changed, in ms since 1970."""
+
+    versions: list[ListedVersion] = field(default_factory=list)
+    """Each with its location, where that is known."""
+
+    logged: list[ListedLogged] = field(default_factory=list)
+    """Those that are Pairlock's."""
+
+    def __len__(self) -> int:
+        return len(self.models) + len(self.versions) + len(self.logged)
+
+
+class Notes(Struct, kw_only=True):
+    """What the lines of one time hold, or all lines together."""
+
+    packages: dict[str, PackageFacts] = field(default_factory=dict)
+    """By digest."""
+
     places: dict[str, KnownPlace] = field(default_factory=dict)
+    """By location."""
+
     ledgers: dict[str, KnownLedger] = field(default_factory=dict)
-    listing: dict[str, Any] = field(default_factory=dict)
-    """As `pairlock.inventory.listing` has it; empty where the registry is always read whole."""
+    """By location."""
+
+    listing: KnownListing = field(default_factory=KnownListing)
+    """Empty where the registry is always read whole."""
 
     def __len__(self) -> int:
         """How many rows."""
-        listed = sum(len(rows) for rows in self.listing.values())
-        return len(self.packages) + len(self.places) + len(self.ledgers) + listed
+        return len(self.packages) + len(self.places) + len(self.ledgers) + len(self.listing)
 
     def update(self, newer: Notes) -> None:
         """Take what another one says, also where this one says something else."""
         self.packages.update(newer.packages)
         self.places.update(newer.places)
         self.ledgers.update(newer.ledgers)
-        self.listing = newer.listing or self.listing
+        self.listing = newer.listing if newer.listing else self.listing
 
 
-@cache
-def pickles_in(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Which files are named as pickles are."""
-    return tuple(path for path in paths if is_pickle_name(path))
+class _Form(Struct, frozen=True):
+    """What many packages have in common."""
+
+    kind: Kind
+    dimension: int
+    input_dimension: int | None
+    libraries: dict[str, str]
+    foreign_classes: tuple[str, ...]
+    device_order: tuple[str, ...]
+    dtype: str
+    paths: tuple[str, ...]
 
 
-def write_line(notes: Notes) -> bytes:
-    """A line of the journal, with its end."""
-    forms, pins = _Numbered(), _Numbered()
-    document = {
-        "packages": [_package_row(known, forms, pins) for known in notes.packages.values()],
-        "places": [(location, *place) for location, place in notes.places.items()],
-        "ledgers": [(location, asdict(known)) for location, known in notes.ledgers.items()],
-        "listing": notes.listing,
-        "forms": forms.rows,
-        "pins": pins.rows,
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
-    return b"%08x %s\n" % (zlib.crc32(text), text)
+class _Package(Struct, frozen=True, array_like=True, gc=False):
+    digest: str
+    form: int
+    pin: int | None
+    document_space: str
+    query_space: str
+    sizes: tuple[int, ...]
 
 
-def read_lines(content: bytes) -> Iterator[Notes]:
-    """What the lines of a journal say. One that was torn or damaged is left out."""
-    for document in checked_lines(content):
-        try:
-            yield _notes(document)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            continue
+class _Facts(Struct, frozen=True, kw_only=True):
+    """The line about everything but places."""
+
+    packages: list[_Package]
+    forms: list[_Form]
+    pins: list[PinFacts]
+    ledgers: dict[str, KnownLedger]
+    listing: KnownListing
 
 
-class _Numbered:
+class _Place(Struct, frozen=True, array_like=True, gc=False):
+    location: str
+    place: KnownPlace
+    paths: int
+    sizes: tuple[int, ...]
+
+
+class _Places(Struct, frozen=True, kw_only=True):
+    """The line that `looking` reads, too."""
+
+    places: list[_Place]
+    paths: list[tuple[str, ...]]
+
+
+_ENCODER = json.Encoder()
+_FACTS_DECODER = json.Decoder(_Facts)
+_PLACES_DECODER = json.Decoder(_Places)
+
+
+def write_lines(notes: Notes, packages: Mapping[str, PackageFacts]) -> bytes:
+    """The lines for some notes, with their ends.
+
+    Args:
+        notes: what is to be written.
+        packages: every package that is known, by digest.
+    """
+    forms, pins, paths = _Numbered[_Form](), _Numbered[PinFacts](), _Numbered[tuple[str, ...]]()
+    facts = _Facts(
+        packages=[_row(package, forms, pins) for package in notes.packages.values()],
+        forms=forms.rows,
+        pins=pins.rows,
+        ledgers=notes.ledgers,
+        listing=notes.listing,
+    )
+    places = [
+        _Place(
+            location,
+            place,
+            paths.number(package.paths),
+            package.sizes,
+        )
+        for location, place in notes.places.items()
+        if (package := packages.get(place.digest)) is not None
+    ]
+    return _line(PLACES, _Places(places=places, paths=paths.rows)) + _line(_FACTS, facts)
+
+
+def _line(what: bytes, document: object) -> bytes:
+    text = _ENCODER.encode(document)
+    return b"%08x:%s %s\n" % (zlib.crc32(text), what, text)
+
+
+def _row(package: PackageFacts, forms: _Numbered[_Form], pins: _Numbered[PinFacts]) -> _Package:
+    form = forms.number(
+        _Form(
+            kind=package.kind,
+            dimension=package.dimension,
+            input_dimension=package.input_dimension,
+            libraries=dict(package.libraries),
+            foreign_classes=package.foreign_classes,
+            device_order=package.device_order,
+            dtype=package.dtype,
+            paths=package.paths,
+        )
+    )
+    pin = None if package.base is None else pins.number(package.base)
+    return _Package(
+        package.digest, form, pin, package.document_space, package.query_space, package.sizes
+    )
+
+
+class _Numbered(Generic[_T]):
     """Rows that are written once each, and named by their numbers."""
 
     def __init__(self) -> None:
-        self.rows: list[Any] = []
-        self._numbers: dict[str, int] = {}
+        self.rows: list[_T] = []
+        self._numbers: dict[bytes, int] = {}
 
-    def number(self, row: list[Any]) -> int:
-        key = json.dumps(row)
+    def number(self, row: _T) -> int:
+        key = _ENCODER.encode(row)
         if key not in self._numbers:
             self._numbers[key] = len(self.rows)
             self.rows.append(row)
         return self._numbers[key]
 
 
-def _package_row(known: Known, forms: _Numbered, pins: _Numbered) -> list[Any]:
-    facts, pin = known.facts, known.facts.base
-    form = forms.number(
-        [
-            facts.kind.value,
-            facts.dimension,
-            facts.input_dimension,
-            dict(facts.libraries),
-            facts.foreign_classes,
-            facts.device_order,
-            facts.dtype,
-            known.paths,
-        ]
-    )
-    base = None
-    if pin is not None:
-        base = pins.number(
-            [pin.uri, pin.origin.value, pin.tree_digest, pin.package_digest, pin.dimension]
+def read_lines(content: bytes) -> Iterator[Notes]:
+    """What the lines of a journal say. One that was torn or damaged is left out."""
+    for text in checked_texts(content, PLACES):
+        with suppress(DecodeError):
+            yield _places(_PLACES_DECODER.decode(text))
+    for text in checked_texts(content, _FACTS):
+        with suppress(DecodeError, IndexError):
+            yield _facts(_FACTS_DECODER.decode(text))
+
+
+def _places(line: _Places) -> Notes:
+    return Notes(places={row.location: row.place for row in line.places})
+
+
+def _facts(line: _Facts) -> Notes:
+    forms, pins = line.forms, line.pins
+    packages: dict[str, PackageFacts] = {}
+    for row in line.packages:
+        form = forms[row.form]
+        packages[row.digest] = PackageFacts(
+            digest=row.digest,
+            kind=form.kind,
+            dimension=form.dimension,
+            input_dimension=form.input_dimension,
+            document_space=intern(row.document_space),
+            query_space=row.query_space,
+            base=None if row.pin is None else pins[row.pin],
+            libraries=form.libraries,
+            paths=form.paths,
+            sizes=row.sizes,
+            foreign_classes=form.foreign_classes,
+            device_order=form.device_order,
+            dtype=form.dtype,
         )
-    return [facts.digest, form, base, facts.spaces.document, facts.spaces.query, known.sizes]
-
-
-def _notes(document: dict[str, Any]) -> Notes:
-    pins = [_pin(row) for row in document["pins"]]
-    notes = Notes(listing=document["listing"])
-    for known in _packages(document["packages"], document["forms"], pins):
-        notes.packages[known.facts.digest] = known
-    for location, stamp, digest, folders in document["places"]:
-        notes.places[location] = KnownPlace(tuple(stamp), digest, tuple(folders))
-    for location, known in document["ledgers"]:
-        notes.ledgers[location] = KnownLedger(
-            known["sequence"],
-            known["digest"],
-            tuple(known["ever_held"]),
-            tuple(known["held_versions"]),
-            {int(entry): tuple(gates) for entry, gates in known["bypassed"].items()},
-        )
-    return notes
-
-
-def _pin(row: list[Any]) -> PinFacts:
-    uri, origin, tree, package, dimension = row
-    return PinFacts(
-        uri=intern(uri),
-        origin=BaseOrigin(origin),
-        tree_digest=intern(tree),
-        package_digest=None if package is None else intern(package),
-        dimension=dimension,
-    )
-
-
-def _packages(
-    rows: Iterable[list[Any]], forms: list[list[Any]], pins: list[PinFacts]
-) -> Iterator[Known]:
-    shared = [_form(row) for row in forms]
-    for digest, form, base, document, query, sizes in rows:
-        common, paths = shared[form]
-        facts = common(
-            digest=digest,
-            spaces=Spaces(intern(document), query),
-            base=None if base is None else pins[base],
-            size_bytes=sum(sizes),
-        )
-        yield Known(facts, paths, tuple(sizes))
-
-
-def _form(row: list[Any]) -> tuple[Callable[..., PackageFacts], tuple[str, ...]]:
-    kind, dimension, input_dimension, libraries, classes, order, dtype, paths = row
-    common = partial(
-        PackageFacts,
-        kind=Kind(kind),
-        dimension=dimension,
-        input_dimension=input_dimension,
-        libraries={intern(name): intern(text) for name, text in libraries.items()},
-        foreign_classes=tuple(map(intern, classes)),
-        device_order=tuple(map(intern, order)),
-        dtype=intern(dtype),
-        files=len(paths),
-    )
-    return common, tuple(map(intern, paths))
+    return Notes(packages=packages, ledgers=line.ledgers, listing=line.listing)

@@ -19,6 +19,11 @@ from pairlock.ledger import Anchor, Ledger, Sealed, State, parse_anchor
 from pairlock.stores.opening import open_store
 
 
+def has_ledger(model: ListedModel) -> bool:
+    """Whether a model's tags say that there is a ledger."""
+    return LEDGER_TAG in model.tags or HEAD_TAG in model.tags
+
+
 def read_ledger(model: ListedModel, memory: Memory, *, deep: bool) -> LedgerFacts | None:
     """Read the newest entry of a model's ledger, and what follows from those before it.
 
@@ -34,9 +39,9 @@ def read_ledger(model: ListedModel, memory: Memory, *, deep: bool) -> LedgerFact
         The facts, with everything that is wrong; None where the model has no ledger, or an empty
         one that nothing points to.
     """
-    recorded = model.tags.get(LEDGER_TAG)
-    if recorded is None and HEAD_TAG not in model.tags:
+    if not has_ledger(model):
         return None
+    recorded = model.tags.get(LEDGER_TAG)
     place = recorded or f"tag {LEDGER_TAG}"
     try:
         location = ledger_location(
@@ -126,7 +131,11 @@ def _past(ledger: Ledger, head: Sealed, location: str, memory: Memory) -> KnownL
         if gates:
             bypassed[one.entry.sequence] = gates
     found = KnownLedger(
-        head.entry.sequence, head.digest, tuple(sorted(stages)), tuple(sorted(versions)), bypassed
+        sequence=head.entry.sequence,
+        digest=head.digest,
+        ever_held=tuple(sorted(stages)),
+        held_versions=tuple(sorted(versions)),
+        bypassed=bypassed,
     )
     memory.note_ledger(location, found)
     return found

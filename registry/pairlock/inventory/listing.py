@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from itertools import chain
-from typing import Any
+
+from msgspec.structs import replace
 
 from pairlock.catalog.listing import (
     ListedLogged,
@@ -24,11 +23,12 @@ from pairlock.catalog.listing import (
     list_logged_models,
     list_models,
     list_versions,
-    own_tags,
     source_model_id,
     versions_of,
 )
 from pairlock.catalog.tables import read_tables
+from pairlock.inventory.facts import VersionFacts
+from pairlock.inventory.journal import KnownListing
 from pairlock.inventory.remembered import Memory
 
 Place = tuple[str | None, str | None]
@@ -56,12 +56,9 @@ class Lister:
         self._names = frozenset(names)
         self._memory = memory
         self._stopped = stopped
-        self._before: dict[str, Any] = {}
+        self._before = KnownListing()
         self.listing = Listing()
-        self._given: set[tuple[str, int]] = set()
-        self._used: set[str | None] = set()
-        """Locations of what was handed out, and ids of logged models."""
-
+        self._given: list[Batch] = []
         self._pending: dict[str | None, list[tuple[str, int]]] = defaultdict(list)
         self.orphans: dict[str, str] = {}
         """Ids of Pairlock's logged models that no version was registered from, with locations."""
@@ -92,7 +89,8 @@ class Lister:
 
     def _by_pages(self) -> Iterator[Batch]:
         # an answer for another registry at this address would be worth nothing
-        self._before = {} if self._memory is None or self._names else self._memory.listing
+        if self._memory is not None and not self._names:
+            self._before = self._memory.listing
         listing = self.listing
         newest: list[ListedVersion] = []
         for model, latest in list_models():
@@ -109,7 +107,9 @@ class Lister:
         for one in newest:
             there = listing.versions.get((one.name, one.version))
             if there is not None and there.created_ms == one.created_ms:
-                listing.versions[one.name, one.version] = _with_tags(there, one)
+                listing.versions[one.name, one.version] = replace(
+                    there, state=one.state, legacy_stage=one.legacy_stage, tags=one.tags
+                )
         for key, one in listing.versions.items():
             self._pending[source_model_id(one.source)].append(key)
         yield self._placed([None])
@@ -120,26 +120,24 @@ class Lister:
             yield self._placed(one.model_id for one in logged)
         yield self._rest()
         if self._memory is not None and not self._names and not self._stopped():
-            self._memory.note_listing(_to_data(listing))
+            self._memory.note_listing(_to_remember(listing))
 
     def _version_pages(self) -> Iterator[list[ListedVersion]]:
         models = self.listing.models
         if self._names:
             yield from versions_of(models)
             return
-        before = self._before.get("models", {})
+        before = self._before.models
         changed = {
             name
             for name, model in models.items()
-            if before.get(name) != [model.created_ms, model.updated_ms]
+            if before.get(name) != (model.created_ms, model.updated_ms)
         }
         if len(changed) > len(models) / 4:
             yield from self._all_versions()
             return
         yield [
-            one
-            for data in self._before.get("versions", ())
-            if (one := _version(data)).name in models and one.name not in changed
+            one for one in self._before.versions if one.name in models and one.name not in changed
         ]
         yield from versions_of(changed)
 
@@ -155,7 +153,7 @@ class Lister:
             yield from versions_of(self.listing.models.keys() - seen)
 
     def _logged_pages(self) -> Iterator[list[ListedLogged]]:
-        before = [ListedLogged(**data) for data in self._before.get("logged", ())]
+        before = self._before.logged
         yield before
         newest_ms = max((one.updated_ms for one in before), default=None)
         yield from list_logged_models(newer_than_ms=newest_ms)
@@ -169,22 +167,19 @@ class Lister:
                 place = derived(one, self.listing)
                 if place[0] is not None:
                     found.append((one, place))
-        self._give(found)
+        self._given.append(found)
         return found
 
     def _rest(self) -> Batch:
         """Every version that was not handed out yet."""
+        given = {(one.name, one.version) for batch in self._given for one, _ in batch}
         found = [
             (one, derived(one, self.listing))
             for key, one in self.listing.versions.items()
-            if key not in self._given
+            if key not in given
         ]
-        self._give(found)
+        self._given.append(found)
         return found
-
-    def _give(self, batch: Batch) -> None:
-        self._given.update((one.name, one.version) for one, _ in batch)
-        self._used.update(chain.from_iterable(place for _, place in batch))
 
     def came(self, one: ListedVersion, model_id: str | None) -> None:
         """Add a version that was registered since, from a logged model that may be as new."""
@@ -193,39 +188,47 @@ class Lister:
             self.listing.logged_ids.add(model_id)
             self.orphans.pop(model_id, None)
 
-    def doomed(self, location: str, model_id: str | None) -> str:
-        """The deleted thing that a version's bytes belong to; empty where there is none.
+    def doomed(self, versions: Iterable[VersionFacts]) -> dict[tuple[str, int], str]:
+        """The deleted things that the bytes of some versions belong to, by model and number.
 
         Args:
-            location: where they lie.
-            model_id: the logged model behind the version.
+            versions: those that were looked at.
         """
         if not self.whole:
-            return ""
-        if model_id is not None and not self._is_logged(model_id):
-            return f"logged model {model_id}"
-        folder = location.rstrip("/")
-        while "/" in folder and self.listing.deleted_runs:
-            if (run_id := self.listing.deleted_runs.get(folder)) is not None:
-                return f"run {run_id}"
-            folder = folder.rpartition("/")[0]
-        return ""
+            return {}
+        there = self.listing.logged_ids | self.listing.logged.keys()
+        found: dict[tuple[str, int], str] = {}
+        for one in versions:
+            if one.model_id is not None and one.model_id not in there:
+                found[one.name, one.version] = f"logged model {one.model_id}"
+            elif self.listing.deleted_runs and (run_id := self._deleted_run(one.location)):
+                found[one.name, one.version] = f"run {run_id}"
+        return found
 
-    def _is_logged(self, model_id: str) -> bool:
-        listing = self.listing
-        return model_id in listing.logged_ids or model_id in listing.logged
+    def _deleted_run(self, location: str) -> str | None:
+        """The deleted run that a location lies in the artifacts of."""
+        folder = location.rstrip("/")
+        while "/" in folder:
+            if (run_id := self.listing.deleted_runs.get(folder)) is not None:
+                return run_id
+            folder = folder.rpartition("/")[0]
+        return None
 
     def _find_orphans(self) -> dict[str, str]:
-        listing = self.listing
         found = {
             one.model_id: one.location
-            for one in listing.logged.values()
-            if one.is_ready
-            and one.digest is not None
-            and one.model_id not in self._used
-            and one.location not in self._used
+            for one in self.listing.logged.values()
+            if one.is_ready and one.digest is not None
         }
-        remembered = {data["model_id"] for data in self._before.get("logged", ())} & found.keys()
+        if not found:
+            return {}
+        used = {text for batch in self._given for _, place in batch for text in place}
+        found = {
+            model_id: location
+            for model_id, location in found.items()
+            if model_id not in used and location not in used
+        }
+        remembered = {one.model_id for one in self._before.logged} & found.keys()
         if len(remembered) > _ASKED_SINGLY:
             there = {one.model_id for page in list_logged_models() for one in page}
         else:
@@ -237,50 +240,13 @@ class Lister:
         }
 
 
-def _with_tags(one: ListedVersion, fresh: ListedVersion) -> ListedVersion:
-    return ListedVersion(
-        name=one.name,
-        version=one.version,
-        state=fresh.state,
-        legacy_stage=fresh.legacy_stage,
-        created_ms=one.created_ms,
-        source=one.source,
-        location=one.location,
-        tags=fresh.tags,
-    )
-
-
-def _to_data(listing: Listing) -> dict[str, Any]:
-    return {
-        "models": {
-            name: [model.created_ms, model.updated_ms] for name, model in listing.models.items()
+def _to_remember(listing: Listing) -> KnownListing:
+    return KnownListing(
+        models={
+            name: (model.created_ms, model.updated_ms) for name, model in listing.models.items()
         },
-        "versions": [
-            [
-                one.name,
-                one.version,
-                one.state,
-                one.legacy_stage,
-                one.created_ms,
-                one.source,
-                derived(one, listing)[0],
-                dict(one.tags),
-            ]
-            for one in listing.versions.values()
+        versions=[
+            replace(one, location=derived(one, listing)[0]) for one in listing.versions.values()
         ],
-        "logged": [asdict(one) for one in listing.logged.values() if one.digest is not None],
-    }
-
-
-def _version(data: list[Any]) -> ListedVersion:
-    name, number, state, stage, created_ms, source, location, tags = data
-    return ListedVersion(
-        name=name,
-        version=number,
-        state=state,
-        legacy_stage=stage,
-        created_ms=created_ms,
-        source=source,
-        location=location,
-        tags=own_tags(tags.items()),
+        logged=[one for one in listing.logged.values() if one.digest is not None],
     )

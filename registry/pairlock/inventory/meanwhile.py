@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pairlock.catalog import DIGEST_TAG, registered_model
 from pairlock.catalog.listing import ListedModel, ListedVersion, versions_of
+from pairlock.catalog.tables import read_versions
 from pairlock.errors import NotFoundError, PairlockError
 from pairlock.inventory.facts import LedgerFacts, PackageState, VersionFacts
 from pairlock.inventory.tags import pin_of
@@ -42,7 +43,8 @@ def unseen(
         if ledger is not None
         for held in ledger.state.stages.values()
     }
-    uris = {pin.uri for facts in seen.values() if (pin := pin_of(facts)) is not None}
+    pins = {id(pin): pin for facts in seen.values() if (pin := pin_of(facts)) is not None}
+    uris = {pin.uri for pin in pins.values()}
     return holders - seen.keys(), set(_versions(uris)) - seen.keys()
 
 
@@ -62,7 +64,8 @@ def versions_now(names: Iterable[str]) -> dict[Key, ListedVersion]:
     Raises:
         UnavailableError: the registry did not answer.
     """
-    return {(one.name, one.version): one for page in versions_of(names) for one in page}
+    pages = versions_of(names) if (found := read_versions(names)) is None else [found]
+    return {(one.name, one.version): one for page in pages for one in page}
 
 
 def model_now(name: str) -> ListedModel | None:

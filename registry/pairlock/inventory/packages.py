@@ -14,15 +14,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
+
 from pairlock.catalog import DIGEST_TAG
 from pairlock.catalog.listing import ListedVersion
 from pairlock.digests import FileRecord
 from pairlock.errors import ErrorKind, Finding, FormatError, NotFoundError, PairlockError, os_reason
 from pairlock.integrity import compare_entries
-from pairlock.inventory.facts import ForeignFacts, PackageState, VersionFacts
-from pairlock.inventory.journal import Known, Stamp, pickles_in
-from pairlock.inventory.looking import ends_of, is_as_it_was, manifest_stamp
+from pairlock.inventory.facts import ForeignFacts, PackageFacts, PackageState, VersionFacts
+from pairlock.inventory.journal import KnownPlace
+from pairlock.inventory.looking import folder_stamps, in_short, is_as_it_was, manifest_stamp
+from pairlock.inventory.pickles import pickles_in
 from pairlock.inventory.remembered import Memory
+from pairlock.inventory.tags import says_all
 from pairlock.inventory.telling import tell
 from pairlock.manifest import MANIFEST_NAME, package_digest
 from pairlock.manifest.format import MAX_MANIFEST_BYTES, PAGE_NAME, PAYLOAD
@@ -56,12 +60,11 @@ _JUST_NOW_NS = 2_000_000_000
 and keep its stamp, so it is not remembered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True, gc=False):
     """What was seen at one location."""
 
     state: PackageState
-    known: Known | None = None
+    package: PackageFacts | None = None
     findings: tuple[Finding, ...] = ()
     problem: str = ""
     other_files: tuple[str, ...] = ()
@@ -122,55 +125,62 @@ def version_facts(
         location=location,
         tags=one.tags,
         package_state=look.state,
-        package=None if look.known is None else look.known.facts,
+        package=look.package,
+        tags_agree=look.package is not None and says_all(one.tags, look.package),
         findings=look.findings,
         problem=look.problem,
         other_files=look.other_files,
         foreign=look.foreign,
-        pickles=(look.known.pickles if look.known is not None else ())
+        pickles=(look.package.pickles if look.package is not None else ())
         + pickles_in(look.other_files),
     )
 
 
 def _local(one: ListedVersion, location: str, memory: Memory) -> Look:
+    if (known := _unchanged(location, memory)) is not None:
+        return Look(state=PackageState.THERE, package=known)
     try:
-        stamp = manifest_stamp(location)
+        stamp = manifest_stamp(f"{location}/")
     except (FileNotFoundError, NotADirectoryError):
         return _without_manifest(one, location, LocalStore(Path(location)))
-    known, folders = _remembered(location, stamp, memory)
-    if known is not None and is_as_it_was(
-        location, stamp, folders, paths=known.paths, sizes=known.sizes
-    ):
-        return Look(state=PackageState.THERE, known=known)
+    known = _remembered(location, stamp, memory)
     store = LocalStore(Path(location))
     _, mtime_ns, _, ctime_ns, _ = stamp
     is_settled = time.time_ns() - max(mtime_ns, ctime_ns) > _JUST_NOW_NS
     if known is None:
         known = _read(one, location, store, memory, stamp if is_settled else None)
-    folders = _folder_stamps(location, known) or ()
+    folders = _folder_stamps(location, known)
     files = _Files()
     _scan(location, "", files)
     others = _strange(files.others)
-    if files.odd or not known.matches(files.payload):
+    if files.odd or not known.lists(files.payload):
         return _there(known, compare_entries(_records(known), store.entries(PAYLOAD)), others)
     # a file that comes into a folder that should not be there would not be noticed
-    if is_settled and not others and folders and files.folders == set(known.folders):
-        memory.note_place(location, stamp, known.facts.digest, folders)
+    if is_settled and not others and folders is not None and files.folders == set(known.folders):
+        place = KnownPlace(in_short(stamp), known.digest, in_short(folders))
+        memory.note_place(location, place)
     return _there(known, (), others)
 
 
-def _folder_stamps(location: str, known: Known) -> Stamp | None:
-    """Time and inode of every folder; None where one is gone, or changed just now."""
-    stamps: list[int] = []
-    latest_ns = 0
+def _unchanged(location: str, memory: Memory) -> PackageFacts | None:
+    """The package that lay there, if all of it is as it was."""
+    place = memory.place(location)
+    known = None if place is None else memory.package(place.digest)
+    if place is None or known is None:
+        return None
+    paths, sizes = known.paths, known.sizes
+    is_same = is_as_it_was(f"{location}/", place.stamp, place.folders, paths=paths, sizes=sizes)
+    return known if is_same else None
+
+
+def _folder_stamps(location: str, known: PackageFacts) -> tuple[int, ...] | None:
+    """The stamps of every folder; None where one is gone, or changed just now."""
     try:
-        for end in ends_of(known.folders):
-            found = os.lstat(location + end)
-            stamps += (found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-            latest_ns = max(latest_ns, found.st_mtime_ns, found.st_ctime_ns)
+        stamps = folder_stamps(f"{location}/", known.paths)
     except OSError:
         return None
-    return None if time.time_ns() - latest_ns < _JUST_NOW_NS else tuple(stamps)
+    latest_ns = max(*stamps[::3], *stamps[1::3])
+    return None if time.time_ns() - latest_ns < _JUST_NOW_NS else stamps
 
 
 def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
@@ -180,8 +190,8 @@ def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
     if manifest is None:
         return _without_manifest(one, location, store, entries)
     stamp = (manifest.size_bytes, *manifest.stamp)
-    known, _ = _remembered(location, stamp, memory)
-    if known is not None and not manifest.stamp and one.tags.get(DIGEST_TAG) != known.facts.digest:
+    known = _remembered(location, stamp, memory)
+    if known is not None and not manifest.stamp and one.tags.get(DIGEST_TAG) != known.digest:
         known = None  # a size alone is little to go by
     if known is None:
         known = _read(one, location, store, memory, stamp)
@@ -191,33 +201,33 @@ def _remote(one: ListedVersion, location: str, memory: Memory) -> Look:
     return _there(known, findings, others)
 
 
-def _there(known: Known, findings: tuple[Finding, ...], others: tuple[str, ...]) -> Look:
-    return Look(state=PackageState.THERE, known=known, findings=findings, other_files=others)
+def _there(known: PackageFacts, findings: tuple[Finding, ...], others: tuple[str, ...]) -> Look:
+    return Look(state=PackageState.THERE, package=known, findings=findings, other_files=others)
 
 
-def _remembered(location: str, stamp: Stamp, memory: Memory) -> tuple[Known | None, Stamp]:
+def _remembered(location: str, stamp: tuple[int, ...], memory: Memory) -> PackageFacts | None:
     before = memory.place(location)
-    if before is None or before.stamp != stamp:
-        return None, ()
-    return memory.package(before.digest), before.folders
+    if before is None or before.stamp != in_short(stamp):
+        return None
+    return memory.package(before.digest)
 
 
 def _read(
-    one: ListedVersion, location: str, store: Store, memory: Memory, stamp: Stamp | None
-) -> Known:
+    one: ListedVersion, location: str, store: Store, memory: Memory, stamp: tuple[int, ...] | None
+) -> PackageFacts:
     content = store.read_small(MANIFEST_NAME, at_most_bytes=MAX_MANIFEST_BYTES)
     digest = package_digest(content)
     known = memory.package(digest)
     if known is None:
-        told = tell(
+        known = tell(
             content,
             digest,
             approved=one.tags.get(DIGEST_TAG) == digest,
             where=f"{MANIFEST_NAME} of models:/{one.name}/{one.version}",
         )
-        known = memory.note_package(told)
+        memory.note_package(known)
     if stamp is not None and stamp[0] == len(content):
-        memory.note_place(location, stamp, digest)
+        memory.note_place(location, KnownPlace(in_short(stamp), digest))
     return known
 
 
@@ -294,6 +304,6 @@ def _strange(paths: list[str]) -> tuple[str, ...]:
     return tuple(sorted(path for path in paths if path not in _BESIDE)[:_MOST_OTHERS])
 
 
-def _records(known: Known) -> Iterator[FileRecord]:
+def _records(known: PackageFacts) -> Iterator[FileRecord]:
     for path, size_bytes in zip(known.paths, known.sizes, strict=True):
         yield FileRecord(path=path, size_bytes=size_bytes, sha256="0" * 64)

@@ -6,6 +6,7 @@ A pickle runs code when it is opened. Pairlock never opens one, and other tools 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 HEAD_BYTES = 256
 """So many first bytes are enough for `is_pickle_content`."""
@@ -26,6 +27,12 @@ def is_pickle_name(path: str) -> bool:
     """
     name = path.rpartition("/")[2]
     return _NAME.fullmatch(name) is not None and _NOT.fullmatch(name) is None
+
+
+@cache
+def pickles_in(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of some files are named as pickles are."""
+    return tuple(path for path in paths if is_pickle_name(path))
 
 
 def is_pickle_content(head: bytes) -> bool:

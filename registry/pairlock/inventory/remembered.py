@@ -11,32 +11,35 @@ not read: it may have known less.
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from pairlock.cache import CacheFolder
 from pairlock.errors import PairlockError
+from pairlock.installed import versions_of
+from pairlock.inventory.facts import PackageFacts
 from pairlock.inventory.journal import (
     FORM,
-    Known,
     KnownLedger,
+    KnownListing,
     KnownPlace,
     Notes,
-    Stamp,
     read_lines,
-    write_line,
+    write_lines,
 )
-from pairlock.inventory.telling import Told
+from pairlock.inventory.looking import mark_of
 
 _FOLDER = "inventories"
 _DEAD_NOTES = 2000
 
 
 class Memory:
-    """What is known of one registry. Threads may add to it."""
+    """What is known of one registry. Threads may add to it.
 
-    def __init__(self) -> None:
+    Args:
+        content: the journal.
+    """
+
+    def __init__(self, content: bytes = b"") -> None:
         self._known = Notes()
         self._news = Notes()
         self._alive = Notes()
@@ -45,12 +48,21 @@ class Memory:
         self._written = 0
         """How many notes stand in the journal, outdated ones too."""
 
+        self.mark = mark_of(content)
+        """Which journal it was."""
+
+        for notes in read_lines(content):
+            self._written += len(notes)
+            self._known.update(notes)
+        self.places = tuple(self._known.places)
+        """The locations that the journal names, in the order in which it first does."""
+
     @property
-    def listing(self) -> dict[str, Any]:
-        """As `pairlock.inventory.listing` has it; empty where nothing is known."""
+    def listing(self) -> KnownListing:
+        """The last whole listing by a server; empty where nothing is known."""
         return self._known.listing
 
-    def package(self, digest: str) -> Known | None:
+    def package(self, digest: str) -> PackageFacts | None:
         """What the manifest with a digest says."""
         if (known := self._known.packages.get(digest)) is not None:
             self._alive.packages[digest] = known
@@ -68,16 +80,13 @@ class Memory:
             self._alive.ledgers[location] = known
         return known
 
-    def note_package(self, told: Told) -> Known:
+    def note_package(self, package: PackageFacts) -> None:
         """Note what a manifest says."""
-        known = Known(told.facts, told.paths, told.sizes)
         for notes in (self._known, self._news, self._alive):
-            notes.packages[told.facts.digest] = known
-        return known
+            notes.packages[package.digest] = package
 
-    def note_place(self, location: str, stamp: Stamp, digest: str, folders: Stamp = ()) -> None:
-        """Note which digest lies at a place."""
-        place = KnownPlace(stamp, digest, folders)
+    def note_place(self, location: str, place: KnownPlace) -> None:
+        """Note what lies at a place."""
         if self._known.places.get(location) != place:
             for notes in (self._known, self._news, self._alive):
                 notes.places[location] = place
@@ -88,15 +97,10 @@ class Memory:
             for notes in (self._known, self._news, self._alive):
                 notes.ledgers[location] = known
 
-    def note_listing(self, listing: dict[str, Any]) -> None:
+    def note_listing(self, listing: KnownListing) -> None:
         """Note a whole listing."""
         if self._known.listing != listing:
             self._known.listing = self._news.listing = listing
-
-    def learn(self, notes: Notes) -> None:
-        """Take a line of the journal."""
-        self._written += len(notes)
-        self._known.update(notes)
 
     def unwritten(self, *, was_whole: bool) -> tuple[bytes, bool]:
         """What the journal lacks.
@@ -112,8 +116,9 @@ class Memory:
         alive = self._alive if was_whole else self._known
         alive.listing = self._known.listing
         if self._written + len(self._news) > 2 * len(alive) + _DEAD_NOTES:
-            return write_line(alive), True
-        return (b"\n" + write_line(self._news) if self._news else b""), False
+            return write_lines(alive, self._known.packages), True
+        news = write_lines(self._news, self._known.packages) if self._news else b""
+        return (b"\n" + news if news else b""), False
 
 
 def recall(folder: CacheFolder, registry: str) -> Memory:
@@ -123,18 +128,14 @@ def recall(folder: CacheFolder, registry: str) -> Memory:
         folder: the cache.
         registry: its address, without credentials.
     """
-    memory = Memory()
     try:
-        content = journal_path(folder, registry).read_bytes()
+        return Memory(journal_path(folder, registry).read_bytes())
     except OSError:
-        return memory
-    for notes in read_lines(content):
-        memory.learn(notes)
-    return memory
+        return Memory()
 
 
 def keep(folder: CacheFolder, registry: str, memory: Memory, *, was_whole: bool) -> None:
-    """Write what is new; a cache that cannot be written keeps nothing.
+    """Write what is new; a cache that cannot be written keeps nothing, nor does what cannot be.
 
     Args:
         folder: the cache.
@@ -142,7 +143,10 @@ def keep(folder: CacheFolder, registry: str, memory: Memory, *, was_whole: bool)
         memory: what is known after the inventory.
         was_whole: whether that was one of the whole registry, to its end.
     """
-    content, replaces = memory.unwritten(was_whole=was_whole)
+    try:
+        content, replaces = memory.unwritten(was_whole=was_whole)
+    except UnicodeEncodeError:  # a server may say what no registry can hold
+        return
     if not content:
         return
     path = journal_path(folder, registry)
@@ -165,9 +169,6 @@ def journal_path(folder: CacheFolder, registry: str) -> Path:
         folder: the cache.
         registry: its address, without credentials.
     """
-    try:
-        release = version("pairlock")
-    except PackageNotFoundError:
-        release = "source"
+    release = versions_of(["pairlock"]).get("pairlock", "source")
     name = hashlib.sha256(f"{FORM}\n{release}\n{registry}".encode()).hexdigest()
     return folder.root / _FOLDER / f"{name}.jsonl"

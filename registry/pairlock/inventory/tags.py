@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from operator import itemgetter
+
 from pairlock.catalog import DIGEST_TAG
 from pairlock.inventory.facts import PackageFacts, PinFacts, VersionFacts
 from pairlock.manifest import FORMAT_VERSION, BaseOrigin
@@ -14,28 +17,54 @@ BASE_TAGS = (
 )
 """Tags of an adapter that name its base; the last one only where the base is a package."""
 
+_NAMES = (
+    DIGEST_TAG,
+    "pairlock.format",
+    "pairlock.kind",
+    "pairlock.dimension",
+    "pairlock.document_space",
+    "pairlock.query_space",
+    *BASE_TAGS,
+)
+_TAKE = {count: itemgetter(*_NAMES[:count]) for count in (6, 9, 10)}
+"""Takes so many of a version's tags at once: ten thousand versions are compared."""
+
+_FORMAT = str(FORMAT_VERSION)
+
 
 def version_tags(package: PackageFacts) -> dict[str, str]:
     """What `pairlock log` writes as tags, from what is known of a manifest.
 
     The flavor writes them from the manifest itself; a test holds the two together.
     """
-    found = {
-        DIGEST_TAG: package.digest,
-        "pairlock.format": str(FORMAT_VERSION),
-        "pairlock.kind": package.kind.value,
-        "pairlock.dimension": str(package.dimension),
-        "pairlock.document_space": package.spaces.document,
-        "pairlock.query_space": package.spaces.query,
-    }
-    if (base := package.base) is not None:
-        uri, origin, tree, digest = BASE_TAGS
-        found[uri] = base.uri
-        found[origin] = base.origin.value
-        found[tree] = base.tree_digest
-        if base.package_digest is not None:
-            found[digest] = base.package_digest
-    return found
+    return {name: str(text) for name, text in zip(_NAMES, _texts(package), strict=False)}
+
+
+def says_all(tags: Mapping[str, str], package: PackageFacts) -> bool:
+    """Whether among some tags are those of a package, and all of them."""
+    texts = _texts(package)
+    try:
+        return bool(_TAKE[len(texts)](tags) == texts)
+    except KeyError:
+        return False
+
+
+def _texts(package: PackageFacts) -> tuple[str, ...]:
+    """What its tags say, in the order of their names: fewer without a base, or a package's."""
+    own = (
+        package.digest,
+        _FORMAT,
+        package.kind,
+        str(package.dimension),
+        package.document_space,
+        package.query_space,
+    )
+    base = package.base
+    if base is None:
+        return own
+    if base.package_digest is None:
+        return (*own, base.uri, base.origin, base.tree_digest)
+    return (*own, base.uri, base.origin, base.tree_digest, base.package_digest)
 
 
 def digest_of(version: VersionFacts) -> str | None:

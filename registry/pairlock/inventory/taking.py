@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from threading import Event
+
+from msgspec.structs import replace
 
 from pairlock.cache import CacheFolder
 from pairlock.catalog import is_local_registry, registry_file
@@ -29,7 +32,7 @@ from pairlock.inventory.facts import (
     PackageState,
     VersionFacts,
 )
-from pairlock.inventory.ledgers import read_ledger
+from pairlock.inventory.ledgers import has_ledger, read_ledger
 from pairlock.inventory.listing import Batch, Lister, Place
 from pairlock.inventory.meanwhile import (
     MOST,
@@ -53,6 +56,7 @@ a second one costs more than it gives. On a slow network file system `jobs` help
 _REMOTE_JOBS = 16
 _LOCAL_CHUNK = 100
 _LEDGER_CHUNK = 20
+_NUMBER = attrgetter("version")
 _ROUNDS = 3
 """What came meanwhile may stand on what came meanwhile."""
 
@@ -99,7 +103,7 @@ def take(
     chosen = frozenset(names)
     is_complete = False
     stop = stop or (lambda: False)
-    with collector_off(), Ahead(stop) as ahead:
+    with collector_off(), Ahead() as ahead:
         if remembered and not chosen and jobs is None:
             ahead.begin(journal_path(folder, address))
         memory = recall(folder, address) if remembered else Memory()
@@ -218,7 +222,7 @@ class _Taking:
                 look = Look(state=PackageState.UNREACHABLE, problem=error.found)
                 return version_facts(one, "", model_id, look)
         if (known := self.ahead.told(location, self.memory)) is not None:
-            look = Look(state=PackageState.THERE, known=known)
+            look = Look(state=PackageState.THERE, package=known)
         elif self.offline and is_remote(location):
             look = Look(state=PackageState.UNREACHABLE, problem="this machine is offline")
         else:
@@ -266,7 +270,10 @@ class _Taking:
         return bool(came)
 
     def _read_ledgers(self, lister: Lister) -> None:
-        models = list(lister.listing.models.values())
+        self.ledgers.update(dict.fromkeys(lister.listing.models))
+        models = [model for model in lister.listing.models.values() if has_ledger(model)]
+        if not models:
+            return
         chunks = [
             models[start : start + _LEDGER_CHUNK] for start in range(0, len(models), _LEDGER_CHUNK)
         ]
@@ -322,9 +329,10 @@ class _Taking:
 
     def _inventory(self, lister: Lister, registry: str, at_ms: int) -> Inventory:
         by_model: dict[str, list[VersionFacts]] = defaultdict(list)
-        for (name, _), facts in sorted(self.seen.items()):
-            doomed = lister.doomed(facts.location, facts.model_id)
-            by_model[name].append(replace(facts, doomed=doomed) if doomed else facts)
+        doomed = lister.doomed(self.seen.values())
+        for key, facts in self.seen.items():
+            found = replace(facts, doomed=doomed[key]) if key in doomed else facts
+            by_model[facts.name].append(found)
         models = [
             ModelFacts(
                 name=name,
@@ -332,7 +340,7 @@ class _Taking:
                 aliases=model.aliases,
                 tags=model.tags,
                 ledger=self.ledgers.get(name),
-                versions=tuple(by_model.get(name, ())),
+                versions=tuple(sorted(by_model.get(name, ()), key=_NUMBER)),
             )
             for name, model in sorted(lister.listing.models.items())
         ]
@@ -348,9 +356,12 @@ class _Taking:
 
 
 def _chunks(batch: Batch) -> Iterable[Batch]:
-    """Remote packages one by one, for each is waited for; local ones by the hundred."""
+    """Remote packages one by one, for each is waited for; local ones by the hundred.
+
+    The last one comes first, as `ahead` asks.
+    """
     local: Batch = []
-    for item in batch:
+    for item in reversed(batch):
         if item[1][0] is None or is_remote(item[1][0]):
             yield [item]
             continue

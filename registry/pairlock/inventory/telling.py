@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
+from msgspec.json import encode
+
 from pairlock.inventory.facts import PackageFacts, PinFacts
-from pairlock.manifest import BaseOrigin, Kind, Manifest, Spaces, read_manifest
+from pairlock.manifest import BaseOrigin, Kind, Manifest, read_manifest
 from pairlock.manifest.format import FORMAT_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a manifest says."""
-
-    facts: PackageFacts
-    paths: tuple[str, ...]
-    sizes: tuple[int, ...]
-    """In bytes, of the files at `paths`."""
-
-
-def tell(content: bytes, digest: str, *, approved: bool, where: str) -> Told:
+def tell(content: bytes, digest: str, *, approved: bool, where: str) -> PackageFacts:
     """Read a manifest.
 
     To prove that a manifest is a valid one takes ten times as long as to read it, mostly for its
@@ -40,12 +31,7 @@ def tell(content: bytes, digest: str, *, approved: bool, where: str) -> Told:
     """
     if approved and (told := _read(content, digest)) is not None:
         return told
-    manifest = read_manifest(content, where=where)
-    return Told(
-        facts_of(digest, manifest),
-        tuple(intern(record.path) for record in manifest.files),
-        tuple(record.size_bytes for record in manifest.files),
-    )
+    return facts_of(digest, read_manifest(content, where=where))
 
 
 def facts_of(digest: str, manifest: Manifest) -> PackageFacts:
@@ -57,7 +43,8 @@ def facts_of(digest: str, manifest: Manifest) -> PackageFacts:
         kind=manifest.kind,
         dimension=manifest.dimension,
         input_dimension=getattr(adapter, "in_features", None),
-        spaces=Spaces(intern(manifest.spaces.document), intern(manifest.spaces.query)),
+        document_space=intern(manifest.spaces.document),
+        query_space=manifest.spaces.query,
         base=None
         if pin is None
         else PinFacts(
@@ -68,15 +55,15 @@ def facts_of(digest: str, manifest: Manifest) -> PackageFacts:
             dimension=pin.dimension,
         ),
         libraries={intern(k): intern(v) for k, v in manifest.provenance.libraries.items()},
-        files=len(manifest.files),
-        size_bytes=manifest.size_bytes,
+        paths=tuple(intern(record.path) for record in manifest.files),
+        sizes=tuple(record.size_bytes for record in manifest.files),
         foreign_classes=tuple(map(intern, manifest.foreign_classes)),
         device_order=tuple(map(intern, manifest.devices.order)),
         dtype=intern(manifest.devices.dtype),
     )
 
 
-def _read(content: bytes, digest: str) -> Told | None:
+def _read(content: bytes, digest: str) -> PackageFacts | None:
     """What a valid manifest says; None for anything that is not as expected."""
     try:
         document: dict[str, Any] = json.loads(content)
@@ -87,13 +74,13 @@ def _read(content: bytes, digest: str) -> Told | None:
         classes = (*document["encode"]["foreign_modules"],)
         if document["kind"] == Kind.CUSTOM:
             classes = (adapter["class_path"], *classes)
-        sizes = tuple(int(record["size_bytes"]) for record in files)
         facts = PackageFacts(
             digest=intern(digest),
             kind=Kind(document["kind"]),
             dimension=int(document["dimension"]),
             input_dimension=adapter.get("in_features"),
-            spaces=Spaces(intern(spaces["document"]), intern(spaces["query"])),
+            document_space=intern(spaces["document"]),
+            query_space=str(spaces["query"]),
             base=None
             if pin is None
             else PinFacts(
@@ -107,12 +94,13 @@ def _read(content: bytes, digest: str) -> Told | None:
                 intern(name): intern(text)
                 for name, text in document["provenance"]["libraries"].items()
             },
-            files=len(files),
-            size_bytes=sum(sizes),
+            paths=tuple(intern(record["path"]) for record in files),
+            sizes=tuple(int(record["size_bytes"]) for record in files),
             foreign_classes=tuple(map(intern, classes)),
             device_order=tuple(map(intern, devices["order"])),
             dtype=intern(devices["dtype"]),
         )
-        return Told(facts, tuple(intern(record["path"]) for record in files), sizes)
+        encode(facts)  # no manifest holds half a character, which no file can
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return facts

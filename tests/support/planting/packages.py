@@ -69,7 +69,7 @@ class Package:
     def tags(self) -> dict[str, str]:
         """What `pairlock log` writes on the version."""
         told = tell(self.content, self.digest, approved=False, where="a planted package")
-        return version_tags(told.facts)
+        return version_tags(told)
 
     def changed(self, change: Callable[[Document, Files], None]) -> Package:
         """A package that is valid and says, or holds, another thing.

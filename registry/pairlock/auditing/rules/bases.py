@@ -32,18 +32,43 @@ class _Wrong(NamedTuple):
 
 def find(view: View, known: Known) -> Iterator[AuditFinding]:
     """Everything that is wrong with a base, at each adapter that stands on it."""
-    for version in view.inventory.versions():
-        pin = pin_of(version)
-        if pin is not None:
-            reference = version_reference(pin.uri)
-            if reference is None:
+    for pin, versions in view.pinned():
+        reference = version_reference(pin.uri)
+        if reference is None:
+            for version in versions:
                 yield from _elsewhere(version, pin, view, known)
-            else:
-                target = view.version(reference.name, reference.version)
-                place = known.bases.get((pin.uri, pin.tree_digest), _NOT_LOOKED_AT)
+            continue
+        target = view.version(reference.name, reference.version)
+        place = known.bases.get((pin.uri, pin.tree_digest), _NOT_LOOKED_AT)
+        fits = target if not place.findings and _is_well(pin, target) else None
+        for version in versions:
+            if fits is None or not _stands_well(version, fits, view):
                 yield from _registered(version, pin, target, view, place)
-        elif version.foreign is not None and version.foreign.is_adapter:
+    for version in view.inventory.versions():
+        if version.foreign is not None and version.foreign.is_adapter and pin_of(version) is None:
             yield _unpinned(version)
+
+
+def _is_well(pin: PinFacts, target: VersionFacts | None) -> bool:
+    """Whether a base is there, in use and as it was pinned, whoever stands on it; as nearly all."""
+    return (
+        target is not None
+        and target.package is not None
+        and pin.package_digest == target.package.digest == target.tags.get(DIGEST_TAG)
+        and pin.dimension == target.package.dimension
+        and target.state == READY
+        and target.package_state is PackageState.THERE
+        and not target.findings
+    )
+
+
+def _stands_well(version: VersionFacts, base: VersionFacts, view: View) -> bool:
+    """Whether there is nothing to say of a version that stands on a base that is well."""
+    if version.package is None or base.package is None:
+        return False
+    takes = version.package.input_dimension
+    fits = takes is None or takes == base.package.dimension
+    return fits and (not view.is_in_a_stage(version) or view.is_in_a_stage(base))
 
 
 def _registered(

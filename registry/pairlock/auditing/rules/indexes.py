@@ -57,7 +57,7 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:
 def space_of(version: VersionFacts) -> str | None:
     """The document space of a version, by its manifest or else by its tag."""
     if version.package is not None:
-        return version.package.spaces.document
+        return version.package.document_space
     return version.tags.get("pairlock.document_space")
 
 

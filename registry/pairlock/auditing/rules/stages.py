@@ -297,6 +297,8 @@ def _base(version: VersionFacts, view: View) -> BaseFacts | None:
 def _spaces(model: ModelFacts, policy: Policy, view: View) -> Iterator[AuditFinding]:
     """Stages whose next version embeds documents into another space than the present one."""
     held = dict(held_stages(model))
+    if len(held) < 2:
+        return
     for before, after in stage_pairs(policy):
         if before not in held or after not in held:
             continue
@@ -304,7 +306,7 @@ def _spaces(model: ModelFacts, policy: Policy, view: View) -> Iterator[AuditFind
         packages = [None if one is None else one.package for one in versions]
         if versions[0] is None or None in packages:
             continue
-        coming, present = (package.spaces.document for package in packages if package is not None)
+        coming, present = (package.document_space for package in packages if package is not None)
         if coming != present:
             yield of_version(
                 Code.SPACE_CHANGES,

@@ -21,7 +21,7 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:  # noqa: ARG001 - 
     for model in view.inventory.models:
         approved = {held.version: (stage, held) for stage, held in held_stages(model)}
         for version in model.versions:
-            if version.version not in approved and _says_all(version):
+            if version.tags_agree and version.version not in approved:
                 continue
             stage, held = approved.get(version.version, (None, None))
             digest = None if held is None else held.package_digest
@@ -29,12 +29,6 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:  # noqa: ARG001 - 
                 yield from _compare(version, version.package, digest, stage)
             elif digest is not None and digest != version.tags.get(DIGEST_TAG, digest):
                 yield _wrong(version, DIGEST_TAG, digest, stage=stage)
-
-
-def _says_all(version: VersionFacts) -> bool:
-    """Whether a version's tags say all that its manifest says, as those of nearly all do."""
-    package = version.package
-    return package is not None and version_tags(package).items() <= version.tags.items()
 
 
 def _compare(

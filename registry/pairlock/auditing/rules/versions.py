@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from pairlock.auditing.codes import Code, Severity
 from pairlock.auditing.findings import AuditFinding
@@ -26,8 +27,8 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:
     for version in view.inventory.versions():
         if version.state not in {READY, ARCHIVED}:
             yield _not_ready(version)
-        if view.uses(version):
-            yield from _drift(version, known)
+    for version in view.used():
+        yield from _drift(version, known)
     yield from _identical(view)
     for model in view.inventory.models:
         yield from _passed_over(model, view)
@@ -86,6 +87,7 @@ def drifted(
     }
 
 
+@cache
 def _release(version: str) -> tuple[str, ...]:
     """Major and minor of a version; all of a text that has none."""
     found = re.match(r"(\d+)(?:\.(\d+))?", version)
@@ -94,6 +96,8 @@ def _release(version: str) -> tuple[str, ...]:
 
 def _identical(view: View) -> Iterator[AuditFinding]:
     for digest, versions in view.digests():
+        if len(versions) < 2:
+            continue
         same = [one for one in versions if one.package is not None and digest_of(one) == digest]
         if len(same) < 2:
             continue
@@ -143,6 +147,8 @@ def _passed_over(model: ModelFacts, view: View) -> Iterator[AuditFinding]:
 def _overtaken(model: ModelFacts, known: Known, view: View) -> Iterator[AuditFinding]:
     """A stage that holds an older version than the stage that it feeds."""
     held = dict(held_stages(model))
+    if len(held) < 2:
+        return
     for before, after in stage_pairs(known.policy(model.name)):
         if before in held and after in held and held[before].version < held[after].version:
             version = view.version(model.name, held[before].version)

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 from pairlock.errors import PairlockError
-from pairlock.inventory import Inventory, LedgerFacts, ModelFacts, VersionFacts
+from pairlock.inventory import Inventory, LedgerFacts, ModelFacts, PinFacts, VersionFacts
 from pairlock.inventory.tags import digest_of, pin_of
 from pairlock.ledger import Held
 from pairlock.references import VersionReference, parse_reference
@@ -29,15 +29,31 @@ class View:
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self._models = {model.name: model for model in inventory.models}
-        self._versions = {(one.name, one.version): one for one in inventory.versions()}
-        self._by_digest: defaultdict[str, list[VersionFacts]] = defaultdict(list)
+        self._versions: dict[tuple[str, int], VersionFacts] = {}
+        self._by_digest: dict[str, list[VersionFacts]] = {}
         self._uses: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
         self._stages: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._stands_on: set[tuple[str, int]] = set()
+        pinned: dict[int, tuple[PinFacts, list[VersionFacts]]] = {}
+        legacy: list[VersionFacts] = []
         for version in inventory.versions():
+            self._versions[version.name, version.version] = version
             if (digest := digest_of(version)) is not None:
-                self._by_digest[digest].append(version)
-            if (pin := pin_of(version)) and (reference := version_reference(pin.uri)):
+                if digest in self._by_digest:
+                    self._by_digest[digest].append(version)
+                else:
+                    self._by_digest[digest] = [version]
+            if (pin := pin_of(version)) is not None:
+                # nearly all that have equal pins have one pin, which is found without comparing
+                if id(pin) in pinned:
+                    pinned[id(pin)][1].append(version)
+                else:
+                    pinned[id(pin)] = (pin, [version])
+            if version.legacy_stage in LEGACY:
+                legacy.append(version)
+        self._pinned = tuple(pinned.values())
+        for pin, _ in self._pinned:
+            if (reference := version_reference(pin.uri)) is not None:
                 self._stands_on.add((reference.name, reference.version))
         for model in inventory.models:
             for stage, held in held_stages(model):
@@ -45,12 +61,10 @@ class View:
                 self._uses[model.name, held.version].append(f"stage {stage}")
             for alias, number in sorted(model.aliases.items()):
                 self._uses[model.name, number].append(f"alias {alias}")
-        for version in inventory.versions():
-            if version.legacy_stage in LEGACY:
-                self._stages[version.name, version.version].add(version.legacy_stage)
-                self._uses[version.name, version.version].append(
-                    f"MLflow's stage {version.legacy_stage}"
-                )
+        for version in legacy:
+            stage = str(version.legacy_stage)
+            self._stages[version.name, version.version].add(stage)
+            self._uses[version.name, version.version].append(f"MLflow's stage {stage}")
 
     @property
     def is_whole(self) -> bool:
@@ -72,6 +86,21 @@ class View:
     def digests(self) -> Iterable[tuple[str, list[VersionFacts]]]:
         """Every digest, with the versions that are that package."""
         return self._by_digest.items()
+
+    def pinned(self) -> Iterable[tuple[PinFacts, list[VersionFacts]]]:
+        """Every pin, with the versions that have it. Equal pins may come more than once."""
+        return self._pinned
+
+    def used(self) -> Iterator[VersionFacts]:
+        """Every version that something points to."""
+        for key in self._uses:
+            if (version := self._versions.get(key)) is not None:
+                yield version
+
+    def is_in_a_stage(self, version: VersionFacts) -> bool:
+        """Whether there are `stages` that it is in."""
+        own = (version.name, version.version)
+        return own in self._uses and bool(self.stages(version))
 
     def uses(self, version: VersionFacts) -> list[str]:
         """What points to a version: stages by the ledger, aliases, MLflow's legacy stages."""
