@@ -1016,6 +1016,18 @@ def test_a_base_that_vanishes_is_missed_by_each_adapter_on_it(
     }
 
 
+def test_all_that_share_a_pin_are_told() -> None:
+    """Adapters of one base have one pin in a real inventory; each of them hears of its base."""
+    pin = pin_to(next(clean().versions()), uri="models:/nobody/1", package_digest=digest("gone"))
+    adapters = [version("many", number, adapter(f"many {number}", pin)) for number in (1, 2, 3)]
+    assert len({id(one.package.base) for one in adapters if one.package}) == 1
+
+    found = where(judge(View(inventory(model("many", adapters))), KNOWN))
+
+    missing = {(C.BASE_MISSING, "many", number) for number in (1, 2, 3)}
+    assert missing <= found.keys()
+
+
 def test_an_entry_of_a_newer_release_is_not_brought_back_from_a_backup() -> None:
     """Who meets with one is told to use a release that reads it; its file is as it should be."""
     newer = wrong(ErrorKind.FORMAT_TOO_NEW, "entries/000000000000.json")

@@ -14,6 +14,8 @@ import pytest
 from pairlock.inventory import VersionFacts, ahead, looking, take
 from pairlock.inventory import packages as packages_module
 from pairlock.inventory import taking as taking_module
+from pairlock.inventory.looking import PLACES_AT_ONCE
+from pairlock.inventory.remembered import Memory
 from support.patience import be_patient
 from support.registries import active
 
@@ -87,18 +89,29 @@ def facts() -> list[VersionFacts]:
     return list(take().versions())
 
 
+def in_the_journal() -> list[str]:
+    """The places that the journal names, in its order."""
+    (journal,) = Path(os.environ["PAIRLOCK_CACHE"], "inventories").iterdir()
+    return list(Memory(journal.read_bytes()).places)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0,), (PLACES_AT_ONCE - 1,), (PLACES_AT_ONCE, 2 * PLACES_AT_ONCE - 1), (-1,)]
+)
 def test_only_what_changed_is_looked_at_again(
-    root: Path, started: list[Any], looked: list[str], patient: None
+    root: Path, started: list[Any], looked: list[str], patient: None, numbers: tuple[int, ...]
 ) -> None:
     """The process tells what is as it was; it has ended when the inventory has."""
-    changed = sorted(root.iterdir())[VERSIONS // 2] / "artifacts"
-    (changed / "payload/golden.json").write_text("{ }")
+    changed = {in_the_journal()[number] for number in numbers}
+    for place in changed:
+        Path(place, "payload/golden.json").write_text("{ }")
 
     found = {one.location: one for one in take().versions()}
-    (changed / "payload/golden.json").write_text("{}")
+    for place in changed:
+        Path(place, "payload/golden.json").write_text("{}")
 
-    assert looked == [str(changed)]
-    assert [one.location for one in found.values() if one.findings] == [str(changed)]
+    assert sorted(looked) == sorted(changed)
+    assert {one.location for one in found.values() if one.findings} == changed
     assert len(found) == VERSIONS
     assert [one.poll() is not None for one in started] == [True]
 
@@ -129,27 +142,27 @@ def test_a_process_that_cannot_be_started(
     assert not started
 
 
-@pytest.mark.parametrize("is_same", [True, False])
+@pytest.mark.parametrize("other", [None, 0, 1, 2])
 def test_only_who_read_the_same_journal_is_believed(
     root: Path,
     looked: list[str],
     patient: None,
-    *,
-    is_same: bool,
+    other: int | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is said of another journal, which may have been written meanwhile, is not taken."""
     (journal,) = Path(os.environ["PAIRLOCK_CACHE"], "inventories").iterdir()
-    size_bytes, check = looking.mark_of(journal.read_bytes())
-    mark = [size_bytes, check if is_same else check ^ 1]
+    mark = looking.mark_of(journal.read_bytes(), VERSIONS)
+    if other is not None:
+        mark[other] ^= 1
     program = executable(tmp_path / "python", f"echo '{mark}'; echo '[{VERSIONS}, []]'")
     monkeypatch.setattr(sys, "executable", program)
     before = facts()
     looked.clear()
 
     assert facts() == before
-    assert len(looked) == (0 if is_same else VERSIONS)
+    assert len(looked) == (0 if other is None else VERSIONS)
 
 
 def test_nobody_waits_for_the_process(
@@ -173,4 +186,4 @@ def test_the_script_needs_the_standard_library_only() -> None:
     """It runs where nothing is installed, and leaves a damaged journal alone."""
     command = [sys.executable, "-I", "-S", looking.__file__, "/dev/null"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout == "[0, 0]\n[0, []]\n"
+    assert done.stdout == "[0, 0, 0]\n[0, []]\n"

@@ -142,30 +142,40 @@ def _folders_to_ask(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(folder or "." for folder in folders_of(paths))
 
 
-def mark_of(content: bytes) -> list[int]:
-    """What tells a journal from one that says something else: its size, and its CRC-32."""
-    return [len(content), zlib.crc32(content)]
-
-
-def look(content: bytes) -> Iterator[tuple[int, list[str]]]:
-    """Look at every place that a journal names, a few hundred at once.
-
-    The working directory of this process is moved into each package in turn: the system finds a
-    file sooner by a short path.
+def mark_of(content: bytes, places: int) -> list[int]:
+    """What tells one reading of a journal from that of a journal that says something else.
 
     Args:
         content: the journal.
-
-    Returns:
-        How many places were looked at, in the order in which the journal first names them; and
-        those among the last few hundred where something is not as it was.
+        places: how many it was found to name.
     """
+    return [len(content), zlib.crc32(content), places]
+
+
+def places_in(content: bytes) -> dict[str, Any]:
+    """What a journal says of each place, in the order in which it first names them."""
     places: dict[str, Any] = {}
     for text in checked_texts(content, PLACES):
         document = json.loads(bytes(text))
         paths = [tuple(one) for one in document["paths"]]
         for location, place, number, sizes in document["places"]:
             places[location] = (*place, paths[number], sizes)
+    return places
+
+
+def look(places: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
+    """Look at every place that a journal names, a few hundred at once.
+
+    The working directory of this process is moved into each package in turn: the system finds a
+    file sooner by a short path.
+
+    Args:
+        places: as `places_in`.
+
+    Returns:
+        How many places were looked at, in their order; and those among the last few hundred where
+        something is not as it was.
+    """
     changed: list[str] = []
     for count, (location, place) in enumerate(places.items(), 1):
         stamp, _, folders, paths, sizes = place
@@ -189,11 +199,12 @@ def _enter(location: str) -> bool:
 
 def main() -> None:
     """Look at what the journal of the first argument names, and write what was seen."""
-    gc.disable()  # there is no garbage, and millions of numbers to look through
+    gc.disable()  # there is no garbage, and a hundred thousand things to look for it in
     with open(sys.argv[1], "rb") as stream:  # noqa: PTH123
         content = stream.read()
-    _tell(mark_of(content))
-    for told in look(content):
+    places = places_in(content)
+    _tell(mark_of(content, len(places)))
+    for told in look(places):
         _tell(told)
 
 

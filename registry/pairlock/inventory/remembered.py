@@ -48,14 +48,14 @@ class Memory:
         self._written = 0
         """How many notes stand in the journal, outdated ones too."""
 
-        self.mark = mark_of(content)
-        """Which journal it was."""
-
         for notes in read_lines(content):
             self._written += len(notes)
             self._known.update(notes)
         self.places = tuple(self._known.places)
         """The locations that the journal names, in the order in which it first does."""
+
+        self.mark = mark_of(content, len(self.places))
+        """Which journal it was."""
 
     @property
     def listing(self) -> KnownListing:

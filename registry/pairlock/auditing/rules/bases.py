@@ -40,7 +40,7 @@ def find(view: View, known: Known) -> Iterator[AuditFinding]:
             continue
         target = view.version(reference.name, reference.version)
         place = known.bases.get((pin.uri, pin.tree_digest), _NOT_LOOKED_AT)
-        fits = target if not place.findings and _is_well(pin, target) else None
+        fits = target if _is_well(pin, target) else None
         for version in versions:
             if fits is None or not _stands_well(version, fits, view):
                 yield from _registered(version, pin, target, view, place)
