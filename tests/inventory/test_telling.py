@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -45,10 +47,19 @@ def test_what_cannot_be_read_is_an_error_either_way() -> None:
         assert raised.value.kind is kind
 
 
-def test_half_a_character_is_in_no_manifest() -> None:
-    """What could not be remembered is refused, whoever approved it, and not met when it is kept."""
+@pytest.mark.parametrize(
+    "keys, value",
+    [
+        (("provenance", "libraries", "\ud800"), "1"),
+        (("adapter", "in_features"), "32"),
+        (("base", "package_digest"), 0),
+    ],
+)
+def test_what_could_not_be_kept_is_in_no_manifest(keys: tuple[str, ...], value: object) -> None:
+    """It is refused, whoever approved it: in a journal it would spoil the line of all others."""
     document = sample()
-    document["provenance"]["libraries"]["\ud800"] = "1"
+    *above, last = keys
+    reduce(getitem, above, document)[last] = value
     content = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
     with pytest.raises(FormatError):

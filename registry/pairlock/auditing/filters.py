@@ -102,8 +102,6 @@ class Filters:
 
 def selected_versions(inventory: Inventory, filters: Filters) -> frozenset[VersionKey]:
     """The versions that are asked for by what they are."""
-    if not filters.narrow_versions:
-        return frozenset((one.name, one.version) for one in inventory.versions())
     bases = _wanted_bases(inventory, filters.bases)
     found: set[VersionKey] = set()
     for model in inventory.models:

@@ -53,19 +53,18 @@ def read_tables(into: Listing, *, stopped: Callable[[], bool], names: Iterable[s
     Raises:
         UnavailableError: the database does not answer.
     """
-    if (stores := _stores()) is None:
+    if (database := _database()) is None:
         return False
     wanted = frozenset(names)
-    tables = _tables()
-    clauses = stores.models._get_workspace_clauses
-    with _answering(), stores.models.ManagedSessionMaker() as session:
+    tables, clauses = database.tables, database.clauses
+    with _answering(), database.models() as session:
         _read_models(session, tables, clauses, wanted, into)
         for number, one in enumerate(_versions(session, tables, clauses, wanted)):
             if number % _ROWS_AT_ONCE == 0 and stopped():
                 break
             if one.name in into.models:
                 into.versions[one.name, one.version] = one
-    with _answering(), stores.runs.ManagedSessionMaker() as session:
+    with _answering(), database.runs() as session:
         _read_logged_ids(session, tables["logged"], into)
         # from a part of the versions it does not follow which logged models are unused
         if not wanted and not stopped():
@@ -90,34 +89,38 @@ def read_versions(names: Iterable[str]) -> list[ListedVersion] | None:
     Raises:
         UnavailableError: the database does not answer.
     """
-    wanted = frozenset(names)
-    if (stores := _stores()) is None:
+    if (database := _database()) is None:
         return None
-    clauses = stores.models._get_workspace_clauses
-    with _answering(), stores.models.ManagedSessionMaker() as session:
-        found = _versions(session, _tables(), clauses, wanted)
+    wanted = frozenset(names)
+    with _answering(), database.models() as session:
+        found = _versions(session, database.tables, database.clauses, wanted)
         return [one for one in found if one.name in wanted]
 
 
-class _Stores(NamedTuple):
-    """MLflow's own stores of a database."""
+class _Database(NamedTuple):
+    """What MLflow knows of a database: how it is asked of models and of runs, and its tables."""
 
     models: Any
     runs: Any
+    tables: dict[str, Any]
+    clauses: Any
+    """What rows of a table belong to the workspace in use."""
 
 
-def _stores() -> _Stores | None:
-    """The stores of the registry in use; None where they are not as this module knows them."""
+def _database() -> _Database | None:
+    """The registry in use; None where it is no database as this module knows them."""
     with translated("the registry"):
         client = client_of_a_registry()
         try:
-            stores = _Stores(client._get_registry_client().store, client._tracking_client.store)
-            _tables()
-            is_known = hasattr(stores.models, "_get_workspace_clauses")
+            models, runs = client._get_registry_client().store, client._tracking_client.store
+            return _Database(
+                models=models.ManagedSessionMaker,
+                runs=runs.ManagedSessionMaker,
+                tables=_tables(),
+                clauses=models._get_workspace_clauses,
+            )
         except (AttributeError, ImportError):
             return None
-        is_known &= all(hasattr(store, "ManagedSessionMaker") for store in stores)
-        return stores if is_known else None
 
 
 @contextmanager

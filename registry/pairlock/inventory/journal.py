@@ -15,11 +15,11 @@ from sys import intern
 from typing import Generic, TypeVar
 
 from msgspec import DecodeError, Struct, field, json
+from msgspec.structs import replace
 
 from pairlock.catalog.listing import ListedLogged, ListedVersion
 from pairlock.inventory.facts import PackageFacts, PinFacts
 from pairlock.inventory.looking import PLACES, checked_texts
-from pairlock.manifest import Kind
 
 FORM = 3
 """Counts up when a line means something else than before; such a journal is not read."""
@@ -95,19 +95,6 @@ class Notes(Struct, kw_only=True):
         self.listing = newer.listing if newer.listing else self.listing
 
 
-class _Form(Struct, frozen=True):
-    """What many packages have in common."""
-
-    kind: Kind
-    dimension: int
-    input_dimension: int | None
-    libraries: dict[str, str]
-    foreign_classes: tuple[str, ...]
-    device_order: tuple[str, ...]
-    dtype: str
-    paths: tuple[str, ...]
-
-
 class _Package(Struct, frozen=True, array_like=True, gc=False):
     digest: str
     form: int
@@ -121,7 +108,9 @@ class _Facts(Struct, frozen=True, kw_only=True):
     """The line about everything but places."""
 
     packages: list[_Package]
-    forms: list[_Form]
+    forms: list[PackageFacts]
+    """What many have in common: packages without anything of their own."""
+
     pins: list[PinFacts]
     ledgers: dict[str, KnownLedger]
     listing: KnownListing
@@ -153,7 +142,8 @@ def write_lines(notes: Notes, packages: Mapping[str, PackageFacts]) -> bytes:
         notes: what is to be written.
         packages: every package that is known, by digest.
     """
-    forms, pins, paths = _Numbered[_Form](), _Numbered[PinFacts](), _Numbered[tuple[str, ...]]()
+    forms, pins = _Numbered[PackageFacts](), _Numbered[PinFacts]()
+    paths = _Numbered[tuple[str, ...]]()
     facts = _Facts(
         packages=[_row(package, forms, pins) for package in notes.packages.values()],
         forms=forms.rows,
@@ -162,12 +152,7 @@ def write_lines(notes: Notes, packages: Mapping[str, PackageFacts]) -> bytes:
         listing=notes.listing,
     )
     places = [
-        _Place(
-            location,
-            place,
-            paths.number(package.paths),
-            package.sizes,
-        )
+        _Place(location, place, paths.number(package.paths), package.sizes)
         for location, place in notes.places.items()
         if (package := packages.get(place.digest)) is not None
     ]
@@ -179,22 +164,17 @@ def _line(what: bytes, document: object) -> bytes:
     return b"%08x:%s %s\n" % (zlib.crc32(text), what, text)
 
 
-def _row(package: PackageFacts, forms: _Numbered[_Form], pins: _Numbered[PinFacts]) -> _Package:
-    form = forms.number(
-        _Form(
-            kind=package.kind,
-            dimension=package.dimension,
-            input_dimension=package.input_dimension,
-            libraries=dict(package.libraries),
-            foreign_classes=package.foreign_classes,
-            device_order=package.device_order,
-            dtype=package.dtype,
-            paths=package.paths,
-        )
-    )
-    pin = None if package.base is None else pins.number(package.base)
+def _row(
+    package: PackageFacts, forms: _Numbered[PackageFacts], pins: _Numbered[PinFacts]
+) -> _Package:
+    form = replace(package, digest="", document_space="", query_space="", base=None, sizes=())
     return _Package(
-        package.digest, form, pin, package.document_space, package.query_space, package.sizes
+        package.digest,
+        forms.number(form),
+        None if package.base is None else pins.number(package.base),
+        package.document_space,
+        package.query_space,
+        package.sizes,
     )
 
 
@@ -228,23 +208,15 @@ def _places(line: _Places) -> Notes:
 
 
 def _facts(line: _Facts) -> Notes:
-    forms, pins = line.forms, line.pins
-    packages: dict[str, PackageFacts] = {}
-    for row in line.packages:
-        form = forms[row.form]
-        packages[row.digest] = PackageFacts(
+    packages = {
+        row.digest: replace(
+            line.forms[row.form],
             digest=row.digest,
-            kind=form.kind,
-            dimension=form.dimension,
-            input_dimension=form.input_dimension,
             document_space=intern(row.document_space),
             query_space=row.query_space,
-            base=None if row.pin is None else pins[row.pin],
-            libraries=form.libraries,
-            paths=form.paths,
+            base=None if row.pin is None else line.pins[row.pin],
             sizes=row.sizes,
-            foreign_classes=form.foreign_classes,
-            device_order=form.device_order,
-            dtype=form.dtype,
         )
+        for row in line.packages
+    }
     return Notes(packages=packages, ledgers=line.ledgers, listing=line.listing)

@@ -11,6 +11,7 @@ not read: it may have known less.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from pairlock.cache import CacheFolder
@@ -169,6 +170,10 @@ def journal_path(folder: CacheFolder, registry: str) -> Path:
         folder: the cache.
         registry: its address, without credentials.
     """
-    release = versions_of(["pairlock"]).get("pairlock", "source")
-    name = hashlib.sha256(f"{FORM}\n{release}\n{registry}".encode()).hexdigest()
+    name = hashlib.sha256(f"{FORM}\n{_release()}\n{registry}".encode()).hexdigest()
     return folder.root / _FOLDER / f"{name}.jsonl"
+
+
+@cache
+def _release() -> str:
+    return versions_of(["pairlock"]).get("pairlock", "source")

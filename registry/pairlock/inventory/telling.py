@@ -6,11 +6,15 @@ import json
 from sys import intern
 from typing import Any
 
-from msgspec.json import encode
+from msgspec import DecodeError
+from msgspec.json import Decoder, Encoder
 
 from pairlock.inventory.facts import PackageFacts, PinFacts
 from pairlock.manifest import BaseOrigin, Kind, Manifest, read_manifest
 from pairlock.manifest.format import FORMAT_VERSION
+
+_ENCODER = Encoder()
+_DECODER = Decoder(PackageFacts)
 
 
 def tell(content: bytes, digest: str, *, approved: bool, where: str) -> PackageFacts:
@@ -100,7 +104,8 @@ def _read(content: bytes, digest: str) -> PackageFacts | None:
             device_order=tuple(map(intern, devices["order"])),
             dtype=intern(devices["dtype"]),
         )
-        encode(facts)  # no manifest holds half a character, which no file can
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # half a character, or a text for a number, would be in nothing that is kept of it
+        _DECODER.decode(_ENCODER.encode(facts))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DecodeError):
         return None
     return facts

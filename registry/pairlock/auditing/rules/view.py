@@ -30,7 +30,7 @@ class View:
         self.inventory = inventory
         self._models = {model.name: model for model in inventory.models}
         self._versions: dict[tuple[str, int], VersionFacts] = {}
-        self._by_digest: dict[str, list[VersionFacts]] = {}
+        self._by_digest: defaultdict[str, list[VersionFacts]] = defaultdict(list)
         self._uses: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
         self._stages: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         self._stands_on: set[tuple[str, int]] = set()
@@ -39,10 +39,7 @@ class View:
         for version in inventory.versions():
             self._versions[version.name, version.version] = version
             if (digest := digest_of(version)) is not None:
-                if digest in self._by_digest:
-                    self._by_digest[digest].append(version)
-                else:
-                    self._by_digest[digest] = [version]
+                self._by_digest[digest].append(version)
             if (pin := pin_of(version)) is not None:
                 # nearly all that have equal pins have one pin, which is found without comparing
                 if id(pin) in pinned:
